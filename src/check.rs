@@ -1,0 +1,137 @@
+//! Says of each file that loads the driver whether its search path finds it. Changes nothing.
+
+use std::path::{Path, PathBuf};
+
+use crate::Error;
+use crate::decide::{Tag, entries, is_stub_directory};
+use crate::detect::{Depth, Detection, DriverNames};
+use crate::elf::NotCandidate;
+use crate::facts::Facts;
+use crate::fix::{DriverDirs, Surveyed, holds_needed_library, survey};
+use crate::source::Links;
+use crate::walk::{Exclude, Walked};
+
+/// What a file's search path means for the driver.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// The driver directory is in it.
+    Finds,
+    /// The driver directory is not in it.
+    Misses,
+    /// This directory of stubs comes before the driver directory: the program would load a stub.
+    FindsStub(Vec<u8>),
+    /// The file names a driver library, but can open nothing itself.
+    NamesOnly,
+    /// The file does not load the driver.
+    NotALoader,
+}
+
+/// One ELF file of the report.
+#[derive(Debug)]
+pub struct Checked {
+    /// Its path.
+    pub path: PathBuf,
+    /// Whether the user named it.
+    pub named: bool,
+    /// What was found.
+    pub result: Result<Result<Judged, NotCandidate>, Error>,
+}
+
+/// A dynamic file with its verdict.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Judged {
+    /// The verdict.
+    pub verdict: Verdict,
+    /// The search path that loaders go by.
+    pub search_path: Option<(Tag, Vec<u8>)>,
+    /// Why the file is believed to load the driver.
+    pub detection: Detection,
+}
+
+/// The result of a run.
+#[derive(Debug)]
+pub struct Report {
+    /// The ELF files, by path.
+    pub files: Vec<Checked>,
+    /// What could not be looked at.
+    pub problems: Vec<(PathBuf, Error)>,
+    /// Files that are not ELF.
+    pub others: u64,
+}
+
+/// Runs the check on `paths`.
+pub fn check(paths: &[PathBuf], exclude: &Exclude, names: &DriverNames, driver_dirs: &DriverDirs) -> Report {
+    let Walked { files, problems, others } = survey(paths, exclude, names, Some(Depth::All));
+    let files = files.into_iter().map(|found| Checked {
+        named: found.links == Links::Follow,
+        result: judge_survey(found.seen, &found.path, names, driver_dirs),
+        path: found.path,
+    });
+    Report { files: files.collect(), problems, others }
+}
+
+fn judge_survey(
+    seen: Surveyed,
+    path: &Path,
+    names: &DriverNames,
+    driver_dirs: &DriverDirs,
+) -> Result<Result<Judged, NotCandidate>, Error> {
+    Ok(seen?.map(|facts| {
+        let verdict = judge(&facts, driver_dirs.of(facts.is_i386), |entry| {
+            is_stub_directory(entry) && !holds_needed_library(entry, path, &facts, names)
+        });
+        let search_path = facts.search.effective().map(|(tag, path)| (tag, path.to_vec()));
+        Judged { verdict, search_path, detection: facts.detection }
+    }))
+}
+
+/// The verdict on one file. Pure. `is_stub` says which entries would give the loader a stub.
+fn judge(facts: &Facts, driver_dir: &[u8], is_stub: impl Fn(&[u8]) -> bool) -> Verdict {
+    if facts.detection.names_only() {
+        return Verdict::NamesOnly;
+    }
+    if !facts.detection.loads_driver() {
+        return Verdict::NotALoader;
+    }
+    let path = facts.search.effective().map_or(&b""[..], |(_, path)| path);
+    for entry in entries(path) {
+        if is_stub(entry) {
+            return Verdict::FindsStub(entry.to_vec());
+        }
+        if entry.strip_suffix(b"/").unwrap_or(entry) == driver_dir {
+            return Verdict::Finds;
+        }
+    }
+    Verdict::Misses
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decide::Current;
+    use crate::detect::{Evidence, EvidenceKind};
+    use crate::elf::FileOffset;
+
+    fn verdict(runpath: &str) -> Verdict {
+        let evidence = Evidence {
+            kind: EvidenceKind::Needed,
+            what: "libcuda.so.1".into(),
+            place: ".dynstr".into(),
+            offset: FileOffset(0),
+        };
+        let facts = Facts {
+            search: Current { runpath: Some(runpath.into()), rpath: None },
+            detection: Detection { evidence: vec![evidence], opens: false },
+            ..Facts::default()
+        };
+        judge(&facts, b"/run/opengl-driver/lib", is_stub_directory)
+    }
+
+    #[test]
+    fn the_driver_directory_must_come_before_stubs() {
+        assert_eq!(verdict("/a:/run/opengl-driver/lib"), Verdict::Finds);
+        assert_eq!(verdict("/run/opengl-driver/lib/:/c/lib/stubs"), Verdict::Finds);
+        assert_eq!(verdict("/a"), Verdict::Misses);
+        assert_eq!(verdict("/c/lib/stubs:/run/opengl-driver/lib"), Verdict::FindsStub(b"/c/lib/stubs".to_vec()));
+    }
+}

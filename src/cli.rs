@@ -1,0 +1,105 @@
+//! What the user may say.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Puts the GPU driver's directory first in the search path (DT_RUNPATH) of the ELF files that load the driver.
+#[derive(Debug, Parser)]
+#[command(version, arg_required_else_help = true, disable_help_subcommand = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Give every file that loads the driver the driver's directory, in place.
+    ///
+    /// Exit status: 0, every file that loads the driver finds it; 1, a file was refused and is as it was; 2, an error.
+    Fix(Fix),
+    /// Say which files load the driver, whether they find it, and why we think so. Changes nothing.
+    ///
+    /// Exit status: 0, all files that load the driver find it; 1, some file would miss it; 2, an error.
+    Check(Check),
+}
+
+/// Which files, and which driver.
+#[derive(Debug, Args)]
+pub struct Selection {
+    /// Files, and directories to walk. Links are followed where named, not where found.
+    #[arg(required = true, value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+
+    /// The link to the running driver; its lib directory is what is searched. Files for 32-bit x86 get that of
+    /// DIR-32 if this is not given.
+    #[arg(long, value_name = "DIR")]
+    pub driver_link: Option<OsString>,
+
+    /// A further SONAME that counts as a driver library.
+    #[arg(long = "driver-lib", value_name = "NAME")]
+    pub driver_libs: Vec<String>,
+
+    /// Pass over what matches, in directories: a name, or with a slash a path from PATH on.
+    #[arg(long, value_name = "GLOB")]
+    pub exclude: Vec<String>,
+
+    /// A damaged ELF file found in a directory is worth a warning, not an error.
+    #[arg(long)]
+    pub skip_damaged: bool,
+
+    /// Say less: no lines for single files; twice: errors alone.
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    pub quiet: u8,
+
+    /// Say more: a line for every ELF file.
+    #[arg(short, long, conflicts_with = "quiet")]
+    pub verbose: bool,
+}
+
+/// Options of `fix`.
+#[derive(Debug, Args)]
+pub struct Fix {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub selection: Selection,
+
+    /// Do everything but write.
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+
+    /// Take every dynamic file, whatever it loads.
+    #[arg(long)]
+    pub all: bool,
+
+    /// A directory to put before the driver's.
+    #[arg(long, value_name = "DIR")]
+    pub prepend: Vec<OsString>,
+
+    /// Use DT_RPATH, whatever the file has.
+    #[arg(long, conflicts_with = "force_runpath")]
+    pub force_rpath: bool,
+
+    /// Use DT_RUNPATH, whatever the file has.
+    #[arg(long)]
+    pub force_runpath: bool,
+
+    /// Replace a file that has hard links elsewhere, or that lies in the Nix store, by a patched copy.
+    #[arg(long)]
+    pub break_links: bool,
+}
+
+/// Options of `check`.
+#[derive(Debug, Args)]
+pub struct Check {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub selection: Selection,
+
+    /// Print one JSON document.
+    #[arg(long)]
+    pub json: bool,
+}

@@ -1,0 +1,279 @@
+//! From the old search path and the policy to the new one. Pure, on lists of entries.
+
+use std::collections::HashSet;
+
+/// The two tags that hold a search path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
+pub enum Tag {
+    /// `DT_RPATH`: searched before `LD_LIBRARY_PATH`, inherited by dependencies.
+    #[serde(rename = "RPATH")]
+    Rpath,
+    /// `DT_RUNPATH`: searched after `LD_LIBRARY_PATH`, for the object's own dependencies alone. Ends the inheritance.
+    #[serde(rename = "RUNPATH")]
+    Runpath,
+}
+
+impl Tag {
+    /// The other one.
+    pub fn other(self) -> Self {
+        match self {
+            Self::Rpath => Self::Runpath,
+            Self::Runpath => Self::Rpath,
+        }
+    }
+}
+
+impl std::fmt::Display for Tag {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Rpath => "RPATH",
+            Self::Runpath => "RUNPATH",
+        })
+    }
+}
+
+/// What the user asked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Policy {
+    /// The directory that must come first, such as `/run/opengl-driver/lib`.
+    pub driver_dir: Vec<u8>,
+    /// Directories before it, in order.
+    pub prepend: Vec<Vec<u8>>,
+    /// The tag to use whatever the file has.
+    pub force: Option<Tag>,
+}
+
+/// What the dynamic table says now. Search paths are without NUL.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Current {
+    /// The value of `DT_RUNPATH`.
+    pub runpath: Option<Vec<u8>>,
+    /// The value of `DT_RPATH`. Loaders ignore it beside a `DT_RUNPATH`.
+    pub rpath: Option<Vec<u8>>,
+}
+
+impl Current {
+    /// The search path that loaders go by, and its tag.
+    pub fn effective(&self) -> Option<(Tag, &[u8])> {
+        let runpath = self.runpath.as_deref().map(|path| (Tag::Runpath, path));
+        runpath.or_else(|| self.rpath.as_deref().map(|path| (Tag::Rpath, path)))
+    }
+}
+
+/// What the dynamic table shall say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decision {
+    /// The tag to hold the path. The other one goes.
+    pub tag: Tag,
+    /// The new search path, without NUL.
+    pub path: Vec<u8>,
+    /// Whether the file has to be changed for it.
+    pub changes: bool,
+    /// The file gets `DT_RPATH` because a first `DT_RUNPATH` would cut the search path that it inherits.
+    pub inherits: bool,
+}
+
+/// Decides the new search path.
+///
+/// `must_stay` says of a stub directory that it holds a library which the file needs and no driver provides.
+/// `inherits` says that an object of the same tree finds this file's dependencies for it by `DT_RPATH`.
+pub fn decide(current: &Current, policy: &Policy, must_stay: impl Fn(&[u8]) -> bool, inherits: bool) -> Decision {
+    let effective = current.effective();
+    let old = effective.map_or(&b""[..], |(_, path)| path);
+    let path = new_search_path(old, policy, must_stay);
+    let rpath_for_heirs = effective.is_none() && inherits && policy.force.is_none();
+    let tag = match (policy.force, effective) {
+        (Some(tag), _) => tag,
+        (None, Some((tag, _))) => tag,
+        (None, None) if rpath_for_heirs => Tag::Rpath,
+        (None, None) => Tag::Runpath,
+    };
+    let both = current.runpath.is_some() && current.rpath.is_some();
+    let changes = both || effective != Some((tag, path.as_slice()));
+    Decision { tag, path, changes, inherits: rpath_for_heirs }
+}
+
+/// Prefix, cuda_compat, driver, then the rest in its order without empty entries, stubs and duplicates of the prefix.
+fn new_search_path(old: &[u8], policy: &Policy, must_stay: impl Fn(&[u8]) -> bool) -> Vec<u8> {
+    let entries = || entries(old).filter(|entry| !entry.is_empty());
+    let compat = entries().filter(|entry| is_cuda_compat(entry));
+    let prefix = policy.prepend.iter().map(Vec::as_slice).chain(compat).chain([policy.driver_dir.as_slice()]);
+    let kept = entries().filter(|entry| !is_stub_directory(entry) || must_stay(entry));
+    let mut seen = HashSet::new();
+    let unique =
+        prefix.filter(|entry| !entry.is_empty()).chain(kept).filter(|entry| seen.insert(same_directory_key(entry)));
+    unique.collect::<Vec<_>>().join(&b':')
+}
+
+/// The entries of a search path, empty ones included. Loaders split at each colon (glibc, elf/dl-load.c).
+pub fn entries(path: &[u8]) -> impl Iterator<Item = &[u8]> {
+    path.split(|&byte| byte == b':')
+}
+
+/// Two spellings of one directory: `/a/lib` and `/a/lib/`.
+fn same_directory_key(entry: &[u8]) -> &[u8] {
+    let end = entry.iter().rposition(|&byte| byte != b'/').map_or(entry.len().min(1), |last| last + 1);
+    entry.get(..end).unwrap_or(entry)
+}
+
+/// `…cuda_compat…/compat`, of nixpkgs' package for Jetson: a newer driver library than the system's, which must win.
+pub fn is_cuda_compat(entry: &[u8]) -> bool {
+    let entry = same_directory_key(entry);
+    let Some(head) = entry.strip_suffix(b"/compat") else { return false };
+    memchr::memmem::find(head, b"cuda_compat").is_some()
+}
+
+/// Directories of link-time stubs: a stub of `libcuda.so.1` has the real SONAME and only returns errors.
+pub fn is_stub_directory(entry: &[u8]) -> bool {
+    let entry = same_directory_key(entry);
+    let by_name = [&b"/lib/stubs"[..], b"/lib64/stubs"].iter().any(|suffix| entry.ends_with(suffix));
+    by_name || is_stub_store_path(entry)
+}
+
+/// `/nix/store/*-cuda*-stubs/lib*`: nixpkgs splits the stubs into an output of their own. The store can be elsewhere.
+fn is_stub_store_path(entry: &[u8]) -> bool {
+    let mut parts = entry.rsplit(|&byte| byte == b'/');
+    let (Some(lib), Some(package)) = (parts.next(), parts.next()) else { return false };
+    let Some(name) = package.strip_suffix(b"-stubs") else { return false };
+    lib.starts_with(b"lib") && parts.next().is_some() && memchr::memmem::find(name, b"-cuda").is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const DRIVER: &str = "/run/opengl-driver/lib";
+
+    fn policy() -> Policy {
+        Policy { driver_dir: DRIVER.into(), ..Policy::default() }
+    }
+
+    fn runpath(path: &str) -> Current {
+        Current { runpath: Some(path.into()), rpath: None }
+    }
+
+    fn decided(path: &str) -> String {
+        String::from_utf8(decide(&runpath(path), &policy(), |_| false, false).path).expect("UTF-8 in, UTF-8 out")
+    }
+
+    #[test]
+    fn each_old_path_gets_the_new_one() {
+        for (old, new) in [
+            ("", DRIVER),
+            (":::::::", DRIVER),
+            ("/run/opengl-driver/lib:", DRIVER),
+            ("/run/opengl-driver/lib/", DRIVER),
+            ("$ORIGIN", "/run/opengl-driver/lib:$ORIGIN"),
+            ("$ORIGIN:/run/opengl-driver/lib", "/run/opengl-driver/lib:$ORIGIN"),
+            ("/a::/b:", "/run/opengl-driver/lib:/a:/b"),
+            ("/cuda/lib/stubs:/a", "/run/opengl-driver/lib:/a"),
+            ("/cuda/lib64/stubs/:/a", "/run/opengl-driver/lib:/a"),
+            ("/c/targets/x86_64-linux/lib/stubs", DRIVER),
+            ("/nix/store/h-cuda12.8-cuda_cudart-12.8.57-stubs/lib:/a", "/run/opengl-driver/lib:/a"),
+            ("/nix/store/h-cuda_cudart-12.8.57-stubs/lib/stubs:/a", "/run/opengl-driver/lib:/a"),
+            ("/nix/store/h-stubs/lib:/a", "/run/opengl-driver/lib:/nix/store/h-stubs/lib:/a"),
+            ("/a:/nix/store/h-cuda_compat-36/compat", "/nix/store/h-cuda_compat-36/compat:/run/opengl-driver/lib:/a"),
+            ("relative", "/run/opengl-driver/lib:relative"),
+            ("/a:/a", "/run/opengl-driver/lib:/a"),
+        ] {
+            assert_eq!(decided(old), new, "of {old:?}");
+        }
+    }
+
+    #[test]
+    fn a_stub_directory_with_a_needed_library_stays() {
+        let decision =
+            decide(&runpath("/c/lib/stubs:/d/lib/stubs"), &policy(), |entry| entry == b"/d/lib/stubs", false);
+        assert_eq!(decision.path, b"/run/opengl-driver/lib:/d/lib/stubs");
+    }
+
+    #[test]
+    fn directories_asked_for_come_before_cuda_compat_and_driver() {
+        let policy = Policy { prepend: vec![b"/first".to_vec(), b"/second".to_vec()], ..policy() };
+        let decision = decide(&runpath("/x-cuda_compat/compat:/second:/a"), &policy, |_| false, false);
+        assert_eq!(decision.path, b"/first:/second:/x-cuda_compat/compat:/run/opengl-driver/lib:/a");
+    }
+
+    #[test]
+    fn the_tag_stays_what_it_was() {
+        let tag = |current: Current, force, inherits| {
+            decide(&current, &Policy { force, ..policy() }, |_| false, inherits).tag
+        };
+        let both = Current { runpath: Some(b"/a".to_vec()), rpath: Some(b"/b".to_vec()) };
+        let rpath = Current { runpath: None, rpath: Some(b"/b".to_vec()) };
+        assert_eq!(tag(runpath("/a"), None, true), Tag::Runpath);
+        assert_eq!(tag(rpath.clone(), None, false), Tag::Rpath);
+        assert_eq!(tag(both.clone(), None, false), Tag::Runpath);
+        assert_eq!(tag(Current::default(), None, false), Tag::Runpath);
+        assert_eq!(tag(Current::default(), None, true), Tag::Rpath);
+        assert_eq!(tag(Current::default(), Some(Tag::Runpath), true), Tag::Runpath);
+        assert_eq!(tag(rpath, Some(Tag::Runpath), false), Tag::Runpath);
+        assert!(decide(&both, &policy(), |_| false, false).changes, "the tag that loaders ignore must go");
+    }
+
+    #[test]
+    fn bytes_that_are_not_utf8_are_kept() {
+        let current = Current { runpath: Some(b"/caf\xe9".to_vec()), rpath: None };
+        assert_eq!(decide(&current, &policy(), |_| false, false).path, b"/run/opengl-driver/lib:/caf\xe9");
+    }
+
+    fn entry() -> impl Strategy<Value = String> {
+        prop_oneof![
+            Just(String::new()),
+            Just(DRIVER.to_owned()),
+            Just(format!("{DRIVER}/")),
+            Just("$ORIGIN/../lib".to_owned()),
+            Just("/nix/store/abc-cuda_compat-1/compat".to_owned()),
+            Just("/nix/store/abc-cuda12-cudart-stubs/lib".to_owned()),
+            Just("/opt/cuda/lib64/stubs".to_owned()),
+            "[a-c/]{1,6}",
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn the_new_path_keeps_all_promises(
+            old in prop::collection::vec(entry(), 0..8),
+            prepend in prop::collection::vec("/p[0-9]", 0..3),
+            keep_stubs: bool,
+            is_rpath: bool,
+        ) {
+            let old = old.join(":");
+            let policy = Policy { prepend: prepend.iter().map(|dir| dir.clone().into_bytes()).collect(), ..policy() };
+            let must_stay = |_: &[u8]| keep_stubs;
+            let current = if is_rpath { Current { rpath: Some(old.clone().into()), runpath: None } } else { runpath(&old) };
+            let first = decide(&current, &policy, must_stay, false);
+            prop_assert_eq!(first.tag, if is_rpath { Tag::Rpath } else { Tag::Runpath });
+
+            let new: Vec<&[u8]> = entries(&first.path).collect();
+            let driver = new.iter().position(|entry| *entry == DRIVER.as_bytes());
+            let before: &[&[u8]] = &new[..driver.expect("the driver directory is there")];
+            let asked_for = |entry: &&[u8]| policy.prepend.iter().any(|dir| dir == entry);
+            prop_assert!(before.iter().all(|entry| asked_for(entry) || is_cuda_compat(entry)), "{:?}", before);
+            prop_assert!(new.iter().all(|entry| !entry.is_empty()));
+            prop_assert!(keep_stubs || !new.iter().any(|entry| is_stub_directory(entry)));
+            let keys: HashSet<&[u8]> = new.iter().map(|entry| same_directory_key(entry)).collect();
+            prop_assert_eq!(keys.len(), new.len(), "duplicates in {:?}", new);
+
+            // The rest is what the old path had, in its order.
+            let rest = &new[before.len() + 1..];
+            let mut old_entries = entries(old.as_bytes());
+            prop_assert!(rest.iter().all(|entry| old_entries.any(|old| old == *entry)), "order of {:?}", rest);
+            // Nothing but empty entries, stubs and duplicates is lost.
+            for entry in entries(old.as_bytes()).filter(|entry| !entry.is_empty()) {
+                let dropped = is_stub_directory(entry) && !keep_stubs;
+                prop_assert!(dropped || keys.contains(same_directory_key(entry)));
+            }
+
+            let again = Current {
+                runpath: (!is_rpath).then(|| first.path.clone()),
+                rpath: is_rpath.then(|| first.path.clone()),
+            };
+            let second = decide(&again, &policy, must_stay, false);
+            prop_assert!(!second.changes);
+            prop_assert_eq!(second.path, first.path);
+        }
+    }
+}

@@ -1,0 +1,437 @@
+//! The header tables of a dynamic ELF file as plain values.
+
+use std::ops::{Deref, Range};
+
+use object::Endianness;
+use object::elf::{self, FileHeader32, FileHeader64};
+use object::read::elf::{Dyn as _, ProgramHeader as _, SectionHeader as _};
+
+use super::class::{Class, Encoding, Field};
+use super::kind::{ruled_out_by_dynamic, ruled_out_by_headers};
+use super::space::{FileOffset, Vaddr, overlap};
+use super::strings::{StringTable, string_at};
+use super::symbols::SymbolTable;
+use super::{MAGIC, Malformed, NotCandidate};
+
+/// One entry of the program header table (gABI, "Program Header"). Sizes and alignment are in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)] // the names are the specification's
+pub struct Segment {
+    pub kind: elf::ProgramType,
+    pub flags: elf::ProgramFlags,
+    pub offset: FileOffset,
+    pub vaddr: Vaddr,
+    pub paddr: Vaddr,
+    pub filesz: u64,
+    pub memsz: u64,
+    pub align: u64,
+}
+
+impl Segment {
+    /// The bytes in the file. Sums past 2^64 are cut there; [`Image::parse`] refuses loaded segments that have one.
+    pub fn file_range(&self) -> Range<FileOffset> {
+        self.offset..FileOffset(self.offset.0.saturating_add(self.filesz))
+    }
+
+    /// The addresses that the file's bytes are mapped to.
+    pub fn file_addresses(&self) -> Range<Vaddr> {
+        self.vaddr..Vaddr(self.vaddr.0.saturating_add(self.filesz))
+    }
+
+    /// All addresses of the segment, `.bss` included.
+    pub fn addresses(&self) -> Range<Vaddr> {
+        self.vaddr..Vaddr(self.vaddr.0.saturating_add(self.memsz))
+    }
+
+    /// Whether this is a `PT_LOAD`.
+    pub fn is_load(&self) -> bool {
+        self.kind == elf::PT_LOAD
+    }
+
+    /// Whether `flag` is set.
+    pub fn has(&self, flag: elf::ProgramFlags) -> bool {
+        self.flags.0 & flag.0 != 0
+    }
+}
+
+/// One entry of the section header table (gABI, "Section Header").
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Section {
+    pub name: u32,
+    pub kind: elf::SectionType,
+    pub flags: elf::SectionFlags,
+    pub addr: Vaddr,
+    pub offset: FileOffset,
+    pub size: u64,
+    pub link: u32,
+    pub info: u32,
+    pub align: u64,
+    pub entsize: u64,
+}
+
+impl Section {
+    /// The bytes in the file; none for `SHT_NOBITS` and `SHT_NULL`.
+    pub fn file_range(&self) -> Option<Range<FileOffset>> {
+        let has_bytes = self.kind != elf::SHT_NOBITS && self.kind != elf::SHT_NULL && self.size > 0;
+        has_bytes.then(|| self.offset..FileOffset(self.offset.0.saturating_add(self.size)))
+    }
+
+    /// Whether the section is part of the loaded image (`SHF_ALLOC`).
+    pub fn is_alloc(&self) -> bool {
+        self.flags.0 & elf::SHF_ALLOC.0 != 0
+    }
+}
+
+/// The section header table, empty where the file has none or one that cannot be read.
+#[derive(Debug, Clone, Default)]
+pub struct SectionTable {
+    entries: Vec<Section>,
+    /// Where the table lies; `None` where there is none.
+    pub place: Option<Range<FileOffset>>,
+    /// The bytes of `.shstrtab`.
+    pub names: Option<Range<FileOffset>>,
+    /// Index of `.shstrtab`.
+    pub names_index: Option<usize>,
+    /// Why the table that the header announces cannot be used.
+    pub unusable: Option<String>,
+}
+
+impl Deref for SectionTable {
+    type Target = [Section];
+    fn deref(&self) -> &[Section] {
+        &self.entries
+    }
+}
+
+/// One entry of `.dynamic` (gABI, "Dynamic Section").
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct DynamicEntry {
+    pub tag: elf::DynamicTag,
+    pub value: u64,
+}
+
+/// `.dynamic`, up to its first `DT_NULL`.
+#[derive(Debug, Clone)]
+pub struct DynamicTable {
+    /// The entries before the first `DT_NULL`.
+    pub entries: Vec<DynamicEntry>,
+    /// Where the table lies in the file.
+    pub offset: FileOffset,
+    /// Its address.
+    pub addr: Vaddr,
+    /// How many entries `PT_DYNAMIC` has room for, the `DT_NULL` ones included.
+    pub capacity: usize,
+    /// Index of `PT_DYNAMIC` in the program header table.
+    pub segment: usize,
+}
+
+impl DynamicTable {
+    /// The last entry with `tag`: loaders fill an array by tag, so that the last one counts (glibc, elf/get-dynamic-info.h).
+    pub fn position(&self, tag: elf::DynamicTag) -> Option<usize> {
+        self.entries.iter().rposition(|entry| entry.tag == tag)
+    }
+
+    /// The value of the entry that counts for `tag`.
+    pub fn value(&self, tag: elf::DynamicTag) -> Option<u64> {
+        self.position(tag).and_then(|index| self.entries.get(index)).map(|entry| entry.value)
+    }
+
+    /// Whether an entry can be added: a `DT_NULL` must remain behind it.
+    pub fn has_spare(&self) -> bool {
+        self.entries.len().checked_add(2).is_some_and(|needed| needed <= self.capacity)
+    }
+}
+
+/// File header, program headers and section headers, before `.dynamic` is known.
+#[derive(Debug, Clone)]
+#[allow(missing_docs)]
+pub struct Headers {
+    pub encoding: Encoding,
+    pub file_type: elf::FileType,
+    pub machine: elf::Machine,
+    pub os_abi: elf::OsAbi,
+    /// Where the program header table lies.
+    pub segment_table: FileOffset,
+    pub segments: Vec<Segment>,
+    pub sections: SectionTable,
+}
+
+/// A dynamic ELF file: its bytes and its tables.
+#[derive(Debug, Clone)]
+pub struct Image<'data> {
+    /// The whole file.
+    pub data: &'data [u8],
+    headers: Headers,
+    /// `.dynamic`.
+    pub dynamic: DynamicTable,
+    /// The string table that `DT_STRTAB` and `DT_STRSZ` name.
+    pub strings: StringTable,
+    /// The symbol table that `DT_SYMTAB` names.
+    pub symbols: Option<SymbolTable>,
+}
+
+impl Deref for Image<'_> {
+    type Target = Headers;
+    fn deref(&self) -> &Headers {
+        &self.headers
+    }
+}
+
+impl<'data> Image<'data> {
+    /// Reads the tables of a file.
+    ///
+    /// The inner error is a file that can never have a search path.
+    ///
+    /// # Errors
+    /// [`Malformed`] where a table that the loader needs lies outside the file or contradicts another.
+    pub fn parse(data: &'data [u8]) -> Result<Result<Self, NotCandidate>, Malformed> {
+        if !data.starts_with(&MAGIC) {
+            return Ok(Err(NotCandidate::NotElf));
+        }
+        let class = data.get(4).copied().map(elf::FileClass);
+        let headers = match class {
+            Some(elf::ELFCLASS32) => Headers::parse::<FileHeader32<Endianness>>(data)?,
+            Some(elf::ELFCLASS64) => Headers::parse::<FileHeader64<Endianness>>(data)?,
+            Some(other) => return Err(Malformed::new(format!("unknown ELF class {}", other.0))),
+            None => return Err(Malformed::new("the file ends within the ELF header")),
+        };
+        if let Some(reason) = ruled_out_by_headers(&headers) {
+            return Ok(Err(reason));
+        }
+        check_loads(&headers, data.len() as u64)?;
+        let dynamic = match headers.encoding.layout.word {
+            4 => parse_dynamic::<FileHeader32<Endianness>>(&headers, data)?,
+            _ => parse_dynamic::<FileHeader64<Endianness>>(&headers, data)?,
+        };
+        let strings = StringTable::find(&headers, &dynamic)?;
+        let soname = dynamic.value(elf::DT_SONAME).and_then(|at| strings.get(data, at));
+        if let Some(reason) = ruled_out_by_dynamic(&headers, &dynamic, soname) {
+            return Ok(Err(reason));
+        }
+        let symbols = SymbolTable::find(&headers, &dynamic, data);
+        Ok(Ok(Self { data, headers, dynamic, strings, symbols }))
+    }
+
+    /// The string at `offset` of the dynamic string table.
+    pub fn string(&self, offset: u64) -> Option<&'data [u8]> {
+        self.strings.get(self.data, offset)
+    }
+
+    /// The strings of all entries with `tag`, in their order.
+    pub fn strings_of(&self, tag: elf::DynamicTag) -> impl Iterator<Item = &'data [u8]> {
+        self.dynamic.entries.iter().filter(move |entry| entry.tag == tag).filter_map(|entry| self.string(entry.value))
+    }
+
+    /// The bytes of a range of the file.
+    pub fn bytes(&self, range: &Range<FileOffset>) -> Option<&'data [u8]> {
+        slice(self.data, range)
+    }
+
+    /// The name of `section`; empty where `.shstrtab` cannot be read.
+    pub fn section_name(&self, section: &Section) -> &'data [u8] {
+        let names = self.sections.names.as_ref().and_then(|names| self.bytes(names));
+        names.and_then(|names| string_at(names, u64::from(section.name))).unwrap_or_default()
+    }
+
+    /// One past the last byte that a header table, segment or section names: what follows is no part of the ELF image.
+    pub fn end_of_image(&self) -> FileOffset {
+        let segments = self.segments.iter().map(|segment| segment.file_range().end);
+        let sections = self.sections.iter().filter_map(Section::file_range).map(|range| range.end);
+        let tables =
+            [self.segment_table_range().end, self.sections.place.as_ref().map_or(FileOffset(0), |place| place.end)];
+        segments.chain(sections).chain(tables).max().unwrap_or(FileOffset(0)).min(self.file_end())
+    }
+
+    /// One past the last byte of the file.
+    pub fn file_end(&self) -> FileOffset {
+        FileOffset(self.data.len() as u64)
+    }
+}
+
+impl Headers {
+    fn parse<H: Class>(data: &[u8]) -> Result<Self, Malformed> {
+        let malformed = |error: object::read::Error| Malformed::new(error.to_string());
+        let header = H::parse(data).map_err(malformed)?;
+        let endian = header.endian().map_err(malformed)?;
+        let word = |value: H::Word| -> u64 { value.into() };
+        let segments = header
+            .program_headers(endian, data)
+            .map_err(malformed)?
+            .iter()
+            .map(|entry| Segment {
+                kind: entry.p_type(endian),
+                flags: entry.p_flags(endian),
+                offset: FileOffset(word(entry.p_offset(endian))),
+                vaddr: Vaddr(word(entry.p_vaddr(endian))),
+                paddr: Vaddr(word(entry.p_paddr(endian))),
+                filesz: word(entry.p_filesz(endian)),
+                memsz: word(entry.p_memsz(endian)),
+                align: word(entry.p_align(endian)),
+            })
+            .collect();
+        Ok(Self {
+            encoding: Encoding { layout: &H::LAYOUT, endian },
+            file_type: header.e_type(endian),
+            machine: header.e_machine(endian),
+            os_abi: header.e_ident().os_abi,
+            segment_table: FileOffset(word(header.e_phoff(endian))),
+            segments,
+            sections: SectionTable::parse(header, endian, data),
+        })
+    }
+
+    /// The bytes of the program header table.
+    pub fn segment_table_range(&self) -> Range<FileOffset> {
+        let size = (self.segments.len() as u64).saturating_mul(self.encoding.layout.phdr_size);
+        self.segment_table..FileOffset(self.segment_table.0.saturating_add(size))
+    }
+
+    /// Where `field` of program header `index` lies.
+    pub fn segment_field(&self, index: usize, field: Field) -> Option<FileOffset> {
+        entry_field(self.segment_table, index, self.encoding.layout.phdr_size, field)
+    }
+
+    /// Where `field` of section header `index` lies.
+    pub fn section_field(&self, index: usize, field: Field) -> Option<FileOffset> {
+        entry_field(self.sections.place.as_ref()?.start, index, self.encoding.layout.shdr_size, field)
+    }
+
+    /// The `PT_LOAD` entries with their index.
+    pub fn loads(&self) -> impl DoubleEndedIterator<Item = (usize, &Segment)> {
+        self.segments.iter().enumerate().filter(|(_, segment)| segment.is_load())
+    }
+
+    /// The file range behind the addresses `addr .. addr + len`, if one `PT_LOAD` maps all of them from the file.
+    pub fn file_range_of(&self, addr: Vaddr, len: u64) -> Option<Range<FileOffset>> {
+        let wanted = addr.range(len)?;
+        let (_, load) = self.loads().find(|(_, load)| {
+            let mapped = load.file_addresses();
+            mapped.start <= wanted.start && wanted.end <= mapped.end && wanted.start < mapped.end
+        })?;
+        load.offset.checked_add(addr.checked_since(load.vaddr)?)?.range(len)
+    }
+
+    /// The first address that a loader keeps apart for another mapping at `page` bytes: the start of the next `PT_LOAD`
+    /// behind `addr`, rounded down to a page; `None` where none follows.
+    pub fn next_load_page(&self, addr: Vaddr) -> Option<Vaddr> {
+        let next = self
+            .loads()
+            .map(|(_, load)| load)
+            .filter(|load| load.vaddr >= addr && load.memsz > 0)
+            .min_by_key(|load| load.vaddr)?;
+        Some(next.vaddr.round_down(self.page_size_of(next)))
+    }
+
+    /// The page size to keep `load` apart by: its alignment, at most the largest page of the architecture.
+    pub fn page_size_of(&self, load: &Segment) -> u64 {
+        const SMALLEST_PAGE: u64 = 0x1000;
+        load.align.clamp(SMALLEST_PAGE, self.largest_page())
+    }
+
+    /// The largest page size that kernels of this architecture use (psABIs: common max page size of the architecture).
+    pub fn largest_page(&self) -> u64 {
+        match self.machine {
+            elf::EM_AARCH64 | elf::EM_PPC64 | elf::EM_PPC | elf::EM_MIPS | elf::EM_LOONGARCH => 0x1_0000,
+            _ => 0x1000,
+        }
+    }
+}
+
+impl SectionTable {
+    /// Loaders never look at section headers, so a broken table is a fact to report and no reason to refuse the file.
+    fn parse<H: Class>(header: &H, endian: Endianness, data: &[u8]) -> Self {
+        let unusable = |why: String| Self { unusable: Some(why), ..Self::default() };
+        let headers = match header.section_headers(endian, data) {
+            Ok([]) => return Self::default(),
+            Ok(headers) => headers,
+            Err(error) => return unusable(error.to_string()),
+        };
+        let word = |value: H::Word| -> u64 { value.into() };
+        let entries: Vec<Section> = headers
+            .iter()
+            .map(|entry| Section {
+                name: entry.sh_name(endian),
+                kind: entry.sh_type(endian),
+                flags: entry.sh_flags(endian),
+                addr: Vaddr(word(entry.sh_addr(endian))),
+                offset: FileOffset(word(entry.sh_offset(endian))),
+                size: word(entry.sh_size(endian)),
+                link: entry.sh_link(endian),
+                info: entry.sh_info(endian),
+                align: word(entry.sh_addralign(endian)),
+                entsize: word(entry.sh_entsize(endian)),
+            })
+            .collect();
+        let end = FileOffset(data.len() as u64);
+        let inside = |section: &Section| section.offset.checked_add(section.size).is_some_and(|last| last <= end);
+        if let Some(index) = entries.iter().position(|section| section.file_range().is_some() && !inside(section)) {
+            return unusable(format!("section {index} lies outside the file"));
+        }
+        let start = FileOffset(word(header.e_shoff(endian)));
+        let place = (entries.len() as u64).checked_mul(H::LAYOUT.shdr_size).and_then(|size| start.range(size));
+        let names_index = header.shstrndx(endian, data).ok().and_then(|index| usize::try_from(index).ok());
+        let names = names_index.and_then(|index| entries.get(index)).and_then(Section::file_range);
+        Self { entries, place, names, names_index, unusable: None }
+    }
+}
+
+fn entry_field(table: FileOffset, index: usize, entry_size: u64, field: Field) -> Option<FileOffset> {
+    table.checked_add((index as u64).checked_mul(entry_size)?)?.checked_add(field.at)
+}
+
+fn slice<'data>(data: &'data [u8], range: &Range<FileOffset>) -> Option<&'data [u8]> {
+    data.get(usize::try_from(range.start.0).ok()?..usize::try_from(range.end.0).ok()?)
+}
+
+/// What kernel and ld.so take for granted of the `PT_LOAD` entries (gABI, "Program Header").
+fn check_loads(headers: &Headers, file_len: u64) -> Result<(), Malformed> {
+    let mut last: Option<&Segment> = None;
+    for (index, load) in headers.loads() {
+        let file_end = load.offset.checked_add(load.filesz).filter(|_| load.vaddr.checked_add(load.memsz).is_some());
+        let Some(file_end) = file_end else {
+            return Err(Malformed::new(format!("segment {index} ends past 2^64")));
+        };
+        if file_end.0 > file_len {
+            return Err(Malformed::new(format!(
+                "segment {index} ends at {file_end}, the file at {file_len:#x}: truncated"
+            )));
+        }
+        if load.filesz > load.memsz {
+            return Err(Malformed::new(format!("segment {index} has more bytes in the file than in memory")));
+        }
+        if last.is_some_and(|last| load.vaddr < last.vaddr || overlap(&last.addresses(), &load.addresses())) {
+            return Err(Malformed::new(format!("segment {index} is not behind the one before it")));
+        }
+        last = Some(load);
+    }
+    if last.is_none() {
+        return Err(Malformed::new("no PT_LOAD"));
+    }
+    Ok(())
+}
+
+fn parse_dynamic<H: Class>(headers: &Headers, data: &[u8]) -> Result<DynamicTable, Malformed> {
+    let found = headers.segments.iter().enumerate().find(|(_, segment)| segment.kind == elf::PT_DYNAMIC);
+    let Some((segment, place)) = found else { return Err(Malformed::new("no PT_DYNAMIC")) };
+    // The loader goes by the address, other programs by the offset: where they differ, no edit could serve both.
+    let mapped = headers.file_range_of(place.vaddr, place.filesz);
+    if mapped != Some(place.file_range()) {
+        return Err(Malformed::new("PT_DYNAMIC's address and file offset do not name the same bytes"));
+    }
+    let bytes = slice(data, &place.file_range()).ok_or_else(|| Malformed::new("PT_DYNAMIC lies outside the file"))?;
+    let capacity = bytes.len() / usize::try_from(headers.encoding.layout.dyn_size).unwrap_or(usize::MAX).max(1);
+    let (entries, _) = object::pod::slice_from_bytes::<H::Dyn>(bytes, capacity)
+        .map_err(|()| Malformed::new("PT_DYNAMIC cannot be read"))?;
+    let endian = headers.encoding.endian;
+    let entries: Vec<DynamicEntry> = entries
+        .iter()
+        .map(|entry| DynamicEntry { tag: entry.tag(endian), value: entry.val(endian) })
+        .take_while(|entry| entry.tag != elf::DT_NULL)
+        .collect();
+    if entries.len() == capacity {
+        return Err(Malformed::new("the dynamic table has no DT_NULL at its end"));
+    }
+    Ok(DynamicTable { entries, offset: place.offset, addr: place.vaddr, capacity, segment })
+}

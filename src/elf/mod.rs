@@ -1,0 +1,34 @@
+//! What an ELF file says of itself, read through `object`'s typed structs.
+//!
+//! Class (32/64-bit) and byte order enter in [`class`] and nowhere below: everything above speaks of
+//! [`Image`], whose tables are plain values, and of [`class::Layout`], which knows where a field lies.
+
+pub mod class;
+mod image;
+mod kind;
+mod notes;
+mod space;
+mod strings;
+mod symbols;
+
+pub use image::{DynamicEntry, DynamicTable, Headers, Image, Section, SectionTable, Segment};
+pub use kind::NotCandidate;
+pub use notes::has_build_id;
+pub(crate) use space::overlap;
+pub use space::{FileOffset, Vaddr};
+pub use strings::{StringTable, string_at};
+pub use symbols::SymbolTable;
+
+/// The four bytes that every ELF file starts with (gABI, "ELF Identification").
+pub const MAGIC: [u8; 4] = object::elf::ELFMAG;
+
+/// Why bytes that start with the ELF magic cannot be read as an ELF file.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Malformed(pub String);
+
+impl Malformed {
+    pub(crate) fn new(what: impl Into<String>) -> Self {
+        Self(what.into())
+    }
+}

@@ -1,0 +1,231 @@
+//! The main job: walk, detect, decide, plan, verify, apply.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rayon::prelude::*;
+
+use crate::Error;
+use crate::apply::apply;
+use crate::decide::{Current, Decision, Policy, decide};
+use crate::detect::{Depth, Detection, DriverNames};
+use crate::elf::{Image, NotCandidate};
+use crate::facts::{Facts, search_paths};
+use crate::links::{Protection, Way, copy_beside, open_copy};
+use crate::plan::{Change, Rung, plan};
+use crate::source::{Links, Source};
+use crate::tree::{Tree, expand_origin};
+use crate::verify::verify;
+use crate::walk::{Exclude, Found, Walked, walk};
+
+/// Where drivers lie, by the kind of file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DriverDirs {
+    /// For all files but those for 32-bit x86.
+    pub native: Vec<u8>,
+    /// For files for 32-bit x86.
+    pub i386: Vec<u8>,
+}
+
+impl DriverDirs {
+    /// The directory that a file with these facts must search.
+    pub fn of(&self, is_i386: bool) -> &[u8] {
+        if is_i386 { &self.i386 } else { &self.native }
+    }
+}
+
+/// What the user asked for.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Which names are driver libraries.
+    pub names: DriverNames,
+    /// Where they lie.
+    pub driver_dirs: DriverDirs,
+    /// Directories to put before, and the kind of tag; its driver directory is replaced by one of `driver_dirs`.
+    pub policy: Policy,
+    /// Take every dynamic file and detect nothing.
+    pub all: bool,
+    /// Do everything but write.
+    pub dry_run: bool,
+    /// Files that are not edited in place.
+    pub protection: Protection,
+    /// What the walk passes over.
+    pub exclude: Exclude,
+}
+
+/// What was done, or would be, with one ELF file.
+#[derive(Debug)]
+pub enum Outcome {
+    /// It got a new search path.
+    Changed(Changed),
+    /// Its search path is what it should be.
+    AlreadyRight,
+    /// It does not load the driver.
+    NotALoader,
+    /// It names a driver library, but can open nothing itself.
+    NamesOnly,
+    /// It can never have a search path.
+    NotCandidate(NotCandidate),
+    /// It loads the driver and was left as it is.
+    Failed(Error),
+}
+
+/// How one file changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Changed {
+    /// The search paths before.
+    pub old: Current,
+    /// The tag and path now.
+    pub decision: Decision,
+    /// Where the string went.
+    pub rung: Rung,
+    /// Bytes that the file grew by.
+    pub growth: u64,
+    /// Whether a copy took the file's name.
+    pub link_broken: bool,
+}
+
+/// One ELF file of the report.
+#[derive(Debug)]
+pub struct Fixed {
+    /// Its path.
+    pub path: PathBuf,
+    /// Whether the user named it.
+    pub named: bool,
+    /// Why it is believed to load the driver.
+    pub detection: Detection,
+    /// Why its section headers cannot be used.
+    pub broken_sections: Option<String>,
+    /// What became of it.
+    pub outcome: Outcome,
+}
+
+/// The result of a run.
+#[derive(Debug)]
+pub struct Report {
+    /// The ELF files, by path.
+    pub files: Vec<Fixed>,
+    /// What could not be looked at.
+    pub problems: Vec<(PathBuf, Error)>,
+    /// Files that are not ELF.
+    pub others: u64,
+    /// Whether nothing was written.
+    pub dry_run: bool,
+    /// Whether every dynamic file was taken, without detection.
+    pub all: bool,
+    /// Wall-clock time.
+    pub time: Duration,
+}
+
+/// Runs the job on `paths`.
+pub fn fix(paths: &[PathBuf], options: &Options) -> Report {
+    let start = Instant::now();
+    let depth = (!options.all).then_some(Depth::First);
+    let Walked { files, problems, others } = survey(paths, &options.exclude, &options.names, depth);
+    let known = files.iter().filter_map(|found| Some((found.path.as_path(), found.seen.as_ref().ok()?.as_ref().ok()?)));
+    let tree = Tree::new(known);
+    let outcomes: Vec<Option<Outcome>> = files
+        .par_iter()
+        .map(|found| {
+            let facts = found.seen.as_ref().ok()?.as_ref().ok()?;
+            Some(outcome(found, facts, &tree, options))
+        })
+        .collect();
+    let files = files.into_iter().zip(outcomes).map(|(found, outcome)| {
+        let (facts, outcome) = match (found.seen, outcome) {
+            (Err(error), _) => (Facts::default(), Outcome::Failed(error)),
+            (Ok(Err(reason)), _) => (Facts::default(), Outcome::NotCandidate(reason)),
+            (Ok(Ok(facts)), outcome) => (facts, outcome.unwrap_or(Outcome::NotALoader)),
+        };
+        let Facts { detection, broken_sections, .. } = facts;
+        Fixed { named: found.links == Links::Follow, path: found.path, detection, broken_sections, outcome }
+    });
+    Report {
+        files: files.collect(),
+        problems,
+        others,
+        all: options.all,
+        dry_run: options.dry_run,
+        time: start.elapsed(),
+    }
+}
+
+/// The facts of one file, or why it has none.
+pub type Surveyed = Result<Result<Facts, NotCandidate>, Error>;
+
+/// Walks `paths` and reads the facts of every ELF file.
+pub fn survey(paths: &[PathBuf], exclude: &Exclude, names: &DriverNames, depth: Option<Depth>) -> Walked<Surveyed> {
+    walk(paths, exclude, |_, source| {
+        let image = Image::parse(source.bytes())?;
+        Ok(image.map(|image| Facts::of(&image, names, depth)))
+    })
+}
+
+fn outcome(found: &Found<Surveyed>, facts: &Facts, tree: &Tree<'_>, options: &Options) -> Outcome {
+    if !options.all && !facts.detection.loads_driver() {
+        return if facts.detection.names_only() { Outcome::NamesOnly } else { Outcome::NotALoader };
+    }
+    let inherits = || tree.inherits(&found.path, facts, |path| path.exists());
+    match fix_file(found, inherits, options) {
+        Ok(Some(changed)) => Outcome::Changed(changed),
+        Ok(None) => Outcome::AlreadyRight,
+        Err(error) => Outcome::Failed(error),
+    }
+}
+
+/// Changes one file, `None` if it needs no change. Everything is read anew: the walk may be long past.
+fn fix_file(found: &Found<Surveyed>, inherits: impl Fn() -> bool, options: &Options) -> Result<Option<Changed>, Error> {
+    let source = Source::open(&found.path, found.links)?.ok_or(Error::Changed)?;
+    if source.identity != found.identity {
+        return Err(Error::Changed);
+    }
+    let image = Image::parse(source.bytes())?.map_err(Error::NotCandidate)?;
+    let old = search_paths(&image);
+    let decision = decide_for(&image, &found.path, &old, inherits, options);
+    if !decision.changes {
+        return Ok(None);
+    }
+    let way = options.protection.way(&found.path, found.links_elsewhere)?;
+    let change = Change { tag: decision.tag, path: decision.path.clone() };
+    let plan = plan(&image, &change)?;
+    verify(source.bytes(), &plan)?;
+    if !options.dry_run {
+        match way {
+            Way::InPlace => apply(&source.open_for_writing()?, source.bytes(), &plan)?,
+            Way::Copy => {
+                // A link that was named stays; the file that it leads to gets the copy.
+                let path = fs::canonicalize(&found.path).map_err(Error::io("cannot follow the link"))?;
+                let copy = copy_beside(&source, &path)?;
+                let patched = open_copy(&copy)?;
+                apply(&patched.open_for_writing()?, patched.bytes(), &plan)?;
+                copy.persist(&path).map_err(|error| Error::io("cannot rename the copy")(error.error))?;
+            }
+        }
+    }
+    let growth = plan.growth(source.identity.len);
+    Ok(Some(Changed { old, decision, rung: plan.rung, growth, link_broken: way == Way::Copy }))
+}
+
+fn decide_for(
+    image: &Image<'_>,
+    path: &Path,
+    old: &Current,
+    inherits: impl Fn() -> bool,
+    options: &Options,
+) -> Decision {
+    let facts = Facts::of(image, &options.names, None);
+    let policy = Policy { driver_dir: options.driver_dirs.of(facts.is_i386).to_vec(), ..options.policy.clone() };
+    let holds_needed = |entry: &[u8]| holds_needed_library(entry, path, &facts, &options.names);
+    let inherits = old.effective().is_none() && inherits();
+    decide(old, &policy, holds_needed, inherits)
+}
+
+/// Whether a stub directory must stay: it holds a library which the file needs and which no driver provides.
+pub fn holds_needed_library(entry: &[u8], object: &Path, facts: &Facts, names: &DriverNames) -> bool {
+    let directory = expand_origin(entry, object);
+    let mut others = facts.needed.iter().filter(|name| !names.is_driver_soname(name));
+    others.any(|name| directory.join(OsStr::from_bytes(name)).exists())
+}

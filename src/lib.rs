@@ -1,0 +1,20 @@
+//! Puts the GPU driver's directory first in the search path of the ELF files that load the driver, in place.
+
+pub mod apply;
+pub mod check;
+pub mod decide;
+pub mod detect;
+pub mod elf;
+mod error;
+pub mod facts;
+pub mod fix;
+pub mod links;
+mod map;
+pub mod plan;
+pub mod report;
+pub mod source;
+pub mod tree;
+pub mod verify;
+pub mod walk;
+
+pub use error::Error;

@@ -1,0 +1,107 @@
+//! Files that must not be edited in place, and how to replace them by a copy of their own.
+
+use std::fs::{self, File, Permissions};
+use std::io;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
+use std::path::Path;
+
+use tempfile::NamedTempFile;
+
+use crate::Error;
+use crate::source::Source;
+
+/// What protects files from an edit in place.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Protection {
+    /// The Nix store, whose files must not change; `None` within a build, where the outputs are written.
+    pub store: Option<std::path::PathBuf>,
+    /// Replace protected files by a patched copy instead of refusing them.
+    pub break_links: bool,
+}
+
+/// How a file may be changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// In place.
+    InPlace,
+    /// By a patched copy that takes the name.
+    Copy,
+}
+
+impl Protection {
+    /// How the file at `path`, with so many names elsewhere, may be changed.
+    ///
+    /// # Errors
+    /// [`Error::Protected`] where it may not.
+    pub fn way(&self, path: &Path, links_elsewhere: u64) -> Result<Way, Error> {
+        let in_store =
+            self.store.as_ref().is_some_and(|store| fs::canonicalize(path).is_ok_and(|real| real.starts_with(store)));
+        let reason = if in_store {
+            "it lies in the Nix store".to_owned()
+        } else if links_elsewhere > 0 {
+            format!("{links_elsewhere} more hard link(s) to it lie outside the paths given")
+        } else {
+            return Ok(Way::InPlace);
+        };
+        if self.break_links {
+            Ok(Way::Copy)
+        } else {
+            Err(Error::Protected(format!("{reason}; --break-links replaces it by a patched copy")))
+        }
+    }
+}
+
+/// A copy of `source` beside `path`, with its mode, owner and extended attributes.
+///
+/// # Errors
+/// [`Error::Io`]; nothing is left behind.
+pub fn copy_beside(source: &Source, path: &Path) -> Result<NamedTempFile, Error> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut copy = tempfile::Builder::new()
+        .prefix(".driver-runpath-")
+        .tempfile_in(parent)
+        .map_err(Error::io("cannot create a copy beside it"))?;
+    // The kernel copies within itself, or shares the blocks, where the file system can.
+    io::copy(&mut source.file(), copy.as_file_mut()).map_err(Error::io("cannot copy"))?;
+    let stat = source.file().metadata().map_err(Error::io("cannot stat"))?;
+    copy_metadata(source.file(), copy.as_file(), &stat)
+        .map_err(Error::io("cannot give the copy its owner and mode"))?;
+    source.check_unchanged(source.file())?;
+    Ok(copy)
+}
+
+fn copy_metadata(from: &File, to: &File, stat: &fs::Metadata) -> io::Result<()> {
+    let now = to.metadata()?;
+    if (now.uid(), now.gid()) != (stat.uid(), stat.gid()) {
+        fchown(to, Some(stat.uid()), Some(stat.gid()))?;
+    }
+    copy_attributes(from, to)?;
+    // Last: a change of owner takes set-uid bits away.
+    to.set_permissions(Permissions::from_mode(stat.mode() & 0o7777))
+}
+
+fn copy_attributes(from: &File, to: &File) -> io::Result<()> {
+    let mut names = vec![0u8; 0x1_0000];
+    let len = match rustix::fs::flistxattr(from, &mut names) {
+        Ok(len) => len,
+        // A file system without extended attributes has none to keep.
+        Err(rustix::io::Errno::OPNOTSUPP) => return Ok(()),
+        Err(error) => return Err(error.into()),
+    };
+    let listed = names.get(..len).unwrap_or_default();
+    for name in listed.split(|&byte| byte == 0).filter(|name| !name.is_empty()) {
+        let mut value = vec![0u8; 0x1_0000];
+        let len = rustix::fs::fgetxattr(from, name, &mut value)?;
+        rustix::fs::fsetxattr(to, name, value.get(..len).unwrap_or_default(), rustix::fs::XattrFlags::empty())?;
+    }
+    Ok(())
+}
+
+/// Opens `copy` for an edit in place.
+///
+/// # Errors
+/// [`Error::Io`] and [`Error::Malformed`], as [`Source::open`].
+pub fn open_copy(copy: &NamedTempFile) -> Result<Source, Error> {
+    let opened = Source::open(copy.path(), crate::source::Links::Refuse)?;
+    opened.ok_or_else(|| Error::io("cannot read the copy")(io::Error::from(io::ErrorKind::InvalidData)))
+}

@@ -1,0 +1,136 @@
+//! The command: what the user says becomes options of the library, and its report becomes text.
+
+mod cli;
+
+use std::ffi::{OsStr, OsString};
+use std::io::{self, BufWriter, Write};
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{anyhow, bail};
+use clap::Parser;
+use driver_runpath::check::check;
+use driver_runpath::decide::{Policy, Tag};
+use driver_runpath::detect::DriverNames;
+use driver_runpath::fix::{self, DriverDirs, fix};
+use driver_runpath::links::Protection;
+use driver_runpath::report::{Leniency, Status, Verbosity, Voice, check_json, check_text, fix_text};
+use driver_runpath::walk::Exclude;
+
+use cli::{Check, Cli, Command, Fix, Selection};
+
+/// Where NixOS links the running driver.
+const DRIVER_LINK: &str = "/run/opengl-driver";
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Fix(command) => run_fix(command),
+        Command::Check(command) => run_check(command),
+    };
+    match done {
+        Ok(status) => ExitCode::from(status.code()),
+        // Who closed the pipe wants to hear no more.
+        Err(error) if is_closed_pipe(&error) => ExitCode::from(Status::Error.code()),
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(Status::Error.code())
+        }
+    }
+}
+
+fn run_fix(command: Fix) -> anyhow::Result<Status> {
+    let selection = command.selection;
+    let force = match (command.force_rpath, command.force_runpath) {
+        (true, _) => Some(Tag::Rpath),
+        (_, true) => Some(Tag::Runpath),
+        _ => None,
+    };
+    let prepend = command.prepend.into_iter().map(directory).collect::<anyhow::Result<Vec<_>>>()?;
+    let options = fix::Options {
+        names: DriverNames::new(selection.driver_libs.clone()),
+        driver_dirs: driver_dirs(selection.driver_link.clone())?,
+        policy: Policy { driver_dir: Vec::new(), prepend, force },
+        all: command.all,
+        dry_run: command.dry_run,
+        exclude: exclude(&selection)?,
+        protection: Protection { store: store_to_protect(), break_links: command.break_links },
+    };
+    let report = fix(&selection.paths, &options);
+    let voice = Voice { verbosity: verbosity(&selection), leniency: leniency(&selection) };
+    let (mut out, mut errors) = outputs();
+    fix_text(&report, &voice, &mut out, &mut errors)?;
+    out.flush()?;
+    Ok(report.status(leniency(&selection)))
+}
+
+fn run_check(command: Check) -> anyhow::Result<Status> {
+    let selection = command.selection;
+    let names = DriverNames::new(selection.driver_libs.clone());
+    let report = check(&selection.paths, &exclude(&selection)?, &names, &driver_dirs(selection.driver_link.clone())?);
+    let voice = Voice { verbosity: verbosity(&selection), leniency: leniency(&selection) };
+    let (mut out, mut errors) = outputs();
+    if command.json {
+        writeln!(out, "{}", check_json(&report, leniency(&selection))?)?;
+    } else {
+        check_text(&report, &voice, &mut out, &mut errors)?;
+    }
+    out.flush()?;
+    Ok(report.status(leniency(&selection)))
+}
+
+fn exclude(selection: &Selection) -> anyhow::Result<Exclude> {
+    Exclude::new(selection.exclude.clone()).map_err(|why| anyhow!("--exclude {why}"))
+}
+
+fn outputs() -> (impl Write, impl Write) {
+    (BufWriter::new(io::stdout().lock()), io::stderr().lock())
+}
+
+fn leniency(selection: &Selection) -> Leniency {
+    if selection.skip_damaged { Leniency::SkipDamaged } else { Leniency::None }
+}
+
+fn verbosity(selection: &Selection) -> Verbosity {
+    match (selection.verbose, selection.quiet) {
+        (true, _) => Verbosity::All,
+        (false, 0) => Verbosity::Lines,
+        (false, 1) => Verbosity::Summary,
+        (false, _) => Verbosity::Errors,
+    }
+}
+
+/// `DIR/lib`, and for 32-bit x86 what NixOS has beside it; a link that the user gives serves both.
+fn driver_dirs(link: Option<OsString>) -> anyhow::Result<DriverDirs> {
+    let lib = |link: &OsStr| directory(Path::new(link).join("lib").into_os_string());
+    Ok(match link {
+        Some(link) => DriverDirs { native: lib(&link)?, i386: lib(&link)? },
+        None => {
+            DriverDirs { native: lib(OsStr::new(DRIVER_LINK))?, i386: lib(OsStr::new(&format!("{DRIVER_LINK}-32")))? }
+        }
+    })
+}
+
+/// A directory as an entry of a search path.
+fn directory(path: OsString) -> anyhow::Result<Vec<u8>> {
+    let shown = path.display().to_string();
+    let path = path.into_vec();
+    if path.is_empty() {
+        bail!("an empty directory would mean the current one");
+    }
+    if path.contains(&b':') {
+        bail!("{shown}: a search path cannot hold a directory with a colon in its name");
+    }
+    Ok(path)
+}
+
+/// The Nix store, unless this runs in a build, which writes its own outputs there.
+fn store_to_protect() -> Option<PathBuf> {
+    let in_build = std::env::var_os("NIX_BUILD_TOP").is_some();
+    let store = std::env::var_os("NIX_STORE_DIR").unwrap_or_else(|| "/nix/store".into());
+    (!in_build).then(|| PathBuf::from(store))
+}
+
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}

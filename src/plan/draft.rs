@@ -1,0 +1,338 @@
+//! The plan in the making: edits in order, and the steps that all rungs share.
+//!
+//! The order of every rung: dead bytes, growing segments, `DT_STRTAB`, `DT_STRSZ`, the search path (from here on the
+//! new path is in force), then the scrubbing of the old string, then the section headers, which no loader reads. A
+//! section header that disagrees with `DT_STRTAB` is thus the mark of an interrupted run.
+
+use std::ops::Range;
+
+use object::elf;
+
+use super::liveness::Liveness;
+use super::{Change, Content, Edit, Move, NoFit, Plan, Rung, Step};
+use crate::decide::Tag;
+use crate::elf::class::Field;
+use crate::elf::{FileOffset, Image, Vaddr};
+
+/// What an erased string is filled with, as patchelf does.
+const FILL: u8 = b'X';
+
+pub(super) struct Draft<'i, 'data> {
+    pub(super) image: &'i Image<'data>,
+    pub(super) change: &'i Change,
+    pub(super) liveness: &'i Liveness,
+    edits: Vec<Edit>,
+    moves: Vec<Move>,
+    new_len: u64,
+}
+
+/// Why a table cannot be edited; each is a number that does not fit its field.
+fn does_not_fit(what: &str) -> NoFit {
+    NoFit::new(format!("{what} does not fit its field"))
+}
+
+impl<'i, 'data> Draft<'i, 'data> {
+    pub(super) fn new(image: &'i Image<'data>, change: &'i Change, liveness: &'i Liveness) -> Self {
+        Self { image, change, liveness, edits: Vec::new(), moves: Vec::new(), new_len: image.file_end().0 }
+    }
+
+    pub(super) fn finish(self, rung: Rung) -> Plan {
+        Plan { rung, edits: self.edits, new_len: self.new_len, moves: self.moves, change: self.change.clone() }
+    }
+
+    /// The table's bytes.
+    pub(super) fn table(&self) -> &'data [u8] {
+        self.image.strings.bytes(self.image.data)
+    }
+
+    /// The new search path with its terminator.
+    pub(super) fn new_string(&self) -> Vec<u8> {
+        let mut string = self.change.path.clone();
+        string.push(0);
+        string
+    }
+
+    /// Bytes of the table with the new string behind it.
+    pub(super) fn grown_table_len(&self) -> Result<u64, NoFit> {
+        let string = self.new_string().len() as u64;
+        self.image.strings.len().checked_add(string).ok_or_else(|| does_not_fit("DT_STRSZ"))
+    }
+
+    // Single edits.
+
+    pub(super) fn fill(&mut self, at: FileOffset, bytes: Vec<u8>, why: &'static str) {
+        self.push(at, Content::Bytes(bytes), Step::Fill, why);
+    }
+
+    pub(super) fn copy(&mut self, from: Range<FileOffset>, to: FileOffset, why: &'static str) {
+        self.push(to, Content::CopyOf(from), Step::Fill, why);
+    }
+
+    /// One byte that a loader may read at any time.
+    pub(super) fn store_byte(&mut self, at: FileOffset, byte: u8, why: &'static str) {
+        self.push(at, Content::Bytes(vec![byte]), Step::Store, why);
+    }
+
+    fn push(&mut self, at: FileOffset, content: Content, step: Step, why: &'static str) {
+        if content.is_empty() {
+            return;
+        }
+        let edit = Edit { at, content, step, why };
+        self.new_len = self.new_len.max(edit.range().end.0);
+        self.edits.push(edit);
+    }
+
+    fn store(&mut self, at: Option<FileOffset>, value: u64, field: Field, why: &'static str) -> Result<(), NoFit> {
+        let bytes = self.image.encoding.bytes(value, field.size).ok_or_else(|| does_not_fit(why))?;
+        let at = at.ok_or_else(|| does_not_fit(why))?;
+        self.push(at, Content::Bytes(bytes), Step::Store, why);
+        Ok(())
+    }
+
+    pub(super) fn store_segment(&mut self, i: usize, field: Field, value: u64, why: &'static str) -> Result<(), NoFit> {
+        self.store(self.image.segment_field(i, field), value, field, why)
+    }
+
+    pub(super) fn store_header(&mut self, field: Field, value: u64, why: &'static str) -> Result<(), NoFit> {
+        self.store(Some(FileOffset(field.at)), value, field, why)
+    }
+
+    fn dynamic_field(&self, index: usize, field: Field) -> Option<FileOffset> {
+        let size = self.image.encoding.layout.dyn_size;
+        self.image.dynamic.offset.checked_add((index as u64).checked_mul(size)?)?.checked_add(field.at)
+    }
+
+    fn store_value(&mut self, index: usize, value: u64, why: &'static str) -> Result<(), NoFit> {
+        let field = self.image.encoding.layout.d_val;
+        self.store(self.dynamic_field(index, field), value, field, why)
+    }
+
+    fn store_tag(&mut self, index: usize, tag: elf::DynamicTag, why: &'static str) -> Result<(), NoFit> {
+        let field = self.image.encoding.layout.d_tag;
+        self.store(self.dynamic_field(index, field), self.image.encoding.word(tag.0), field, why)
+    }
+
+    /// Stores `value` for every entry with `tag`.
+    pub(super) fn store_dynamic(&mut self, tag: elf::DynamicTag, value: u64, why: &'static str) -> Result<(), NoFit> {
+        for (index, _) in self.image.dynamic.entries.iter().enumerate().filter(|(_, entry)| entry.tag == tag) {
+            self.store_value(index, value, why)?;
+        }
+        Ok(())
+    }
+
+    // Steps that rungs share.
+
+    /// Grows segment `index` by `bytes`. `p_memsz` first: the kernel refuses a segment whose `p_filesz` is larger.
+    pub(super) fn grow_segment(&mut self, index: usize, bytes: u64) -> Result<(), NoFit> {
+        let layout = self.image.encoding.layout;
+        let Some(segment) = self.image.segments.get(index) else { return Err(does_not_fit("p_memsz")) };
+        let memsz = segment.memsz.checked_add(bytes).ok_or_else(|| does_not_fit("p_memsz"))?;
+        let filesz = segment.filesz.checked_add(bytes).ok_or_else(|| does_not_fit("p_filesz"))?;
+        self.store_segment(index, layout.p_memsz, memsz, "p_memsz of the segment that grows")?;
+        self.store_segment(index, layout.p_filesz, filesz, "p_filesz of the segment that grows")
+    }
+
+    /// Writes the grown table to `at`, or only the new string where `.dynstr` grows at its place.
+    pub(super) fn fill_table(&mut self, at: FileOffset) -> Result<(), NoFit> {
+        let strings = &self.image.strings;
+        if at != strings.range.start {
+            self.copy(strings.range.clone(), at, ".dynstr");
+        }
+        let end = at.checked_add(strings.len()).ok_or_else(|| does_not_fit("sh_offset"))?;
+        self.fill(end, self.new_string(), "the new search path");
+        Ok(())
+    }
+
+    /// Points the loader to the grown table at `addr` and to the string at its end; then scrubs the old string.
+    pub(super) fn switch_table(&mut self, at: FileOffset, addr: Vaddr) -> Result<(), NoFit> {
+        let old_len = self.image.strings.len();
+        let from = self.image.strings.range.clone();
+        if at != from.start {
+            self.store_dynamic(elf::DT_STRTAB, addr.0, "DT_STRTAB")?;
+            self.moves.push(Move { from, to: at, addr });
+        }
+        self.store_dynamic(elf::DT_STRSZ, self.grown_table_len()?, "DT_STRSZ")?;
+        self.commit(old_len)?;
+        self.scrub(at, &(0..0))?;
+        Ok(())
+    }
+
+    /// The last edits of a rung that moves or grows `.dynstr`: its section header.
+    pub(super) fn place_table(&mut self, at: FileOffset, addr: Vaddr) -> Result<(), NoFit> {
+        let Some(section) = self.image.strings.section else { return Ok(()) };
+        self.place_section(section, at, addr)?;
+        let size = self.grown_table_len()?;
+        let field = self.image.encoding.layout.sh_size;
+        self.store(self.image.section_field(section, field), size, field, "sh_size of .dynstr")
+    }
+
+    /// Puts the search path in force: the string at `value` of the table in force.
+    pub(super) fn commit(&mut self, value: u64) -> Result<(), NoFit> {
+        let wanted = self.change.tag.dynamic_tag();
+        let other = self.change.tag.other().dynamic_tag();
+        let dynamic = &self.image.dynamic;
+        match (dynamic.position(wanted), dynamic.position(other)) {
+            (Some(index), None) => self.store_value(index, value, "the search path"),
+            // Loaders ignore DT_RPATH beside DT_RUNPATH. The one that counts comes first, then the other goes.
+            (Some(index), Some(unwanted)) => {
+                self.store_value(index, value, "the search path")?;
+                self.drop_entry(unwanted)
+            }
+            (None, Some(index)) => {
+                self.store_value(index, value, "the search path")?;
+                self.store_tag(index, wanted, "the tag of the search path")
+            }
+            (None, None) => {
+                let index = dynamic.entries.len();
+                self.store_value(index, value, "the search path")?;
+                self.store_tag(index, wanted, "the tag of the search path")
+            }
+        }
+    }
+
+    /// Points the one search path tag to another string, once more.
+    pub(super) fn commit_again(&mut self, value: u64) -> Result<(), NoFit> {
+        let dynamic = &self.image.dynamic;
+        match (dynamic.position(elf::DT_RUNPATH), dynamic.position(elf::DT_RPATH)) {
+            (Some(index), None) | (None, Some(index)) => self.store_value(index, value, "the search path"),
+            _ => Err(NoFit::new("two search path tags, or none")),
+        }
+    }
+
+    /// Takes the entry at `index` out: the last entry takes its place, then the table ends one earlier. At each step
+    /// the table says the same, but for the entry that goes.
+    fn drop_entry(&mut self, index: usize) -> Result<(), NoFit> {
+        let entries = &self.image.dynamic.entries;
+        let last_index = entries.len().saturating_sub(1);
+        let Some(last) = entries.get(last_index).copied() else { return Err(does_not_fit("d_tag")) };
+        let changed_by_commit = self.image.dynamic.position(self.change.tag.dynamic_tag()) == Some(last_index);
+        if index != last_index {
+            if last.tag == elf::DT_NEEDED {
+                return Err(NoFit::new("the second search path tag cannot go without a new order of DT_NEEDED"));
+            }
+            let value = if changed_by_commit {
+                self.committed_value().ok_or_else(|| does_not_fit("d_val"))?
+            } else if last.tag == elf::DT_MIPS_RLD_MAP_REL {
+                // Relative to the entry's own address.
+                let distance = (last_index - index) as u64 * self.image.encoding.layout.dyn_size;
+                self.image.encoding.word(last.value.wrapping_add(distance) as i64)
+            } else {
+                last.value
+            };
+            self.store_value(index, value, "the entry that takes the dropped tag's place")?;
+            self.store_tag(index, last.tag, "the entry that takes the dropped tag's place")?;
+        }
+        self.store_tag(last_index, elf::DT_NULL, "the end of the dynamic table")?;
+        self.store_value(last_index, 0, "the end of the dynamic table")
+    }
+
+    /// The value that [`Self::commit`] has just stored.
+    fn committed_value(&self) -> Option<u64> {
+        let Content::Bytes(bytes) = &self.edits.last()?.content else { return None };
+        self.image.encoding.value(bytes, self.image.encoding.layout.word)
+    }
+
+    /// Every search path string that no tag names any more, as ranges of the table without their terminators.
+    fn old_strings(&self) -> Vec<Range<usize>> {
+        let table = self.table();
+        let paths = self.image.dynamic.entries.iter();
+        paths
+            .filter(|entry| entry.tag == elf::DT_RPATH || entry.tag == elf::DT_RUNPATH)
+            .filter_map(|entry| {
+                let start = usize::try_from(entry.value).ok()?;
+                let len = crate::elf::string_at(table, entry.value)?.len();
+                Some(start..start + len)
+            })
+            .collect()
+    }
+
+    /// Fills the old search path, in the table in force at `at` and where the table was before. Bytes that another
+    /// string shares stay in the table in force, and so does `keep`, a range of the table.
+    pub(super) fn scrub(&mut self, at: FileOffset, keep: &Range<usize>) -> Result<(), NoFit> {
+        let table = self.table();
+        let from = self.image.strings.range.start;
+        for old in self.old_strings() {
+            for dead in self.liveness.dead_runs(table, old.clone()) {
+                let before = dead.start..dead.end.min(keep.start.max(dead.start));
+                let behind = dead.start.max(keep.end.min(dead.end))..dead.end;
+                let parts = if keep.is_empty() { vec![dead] } else { vec![before, behind] };
+                for part in parts {
+                    self.scrub_range(at, part)?;
+                }
+            }
+            // Nobody reads the table's old place any more.
+            if at != from {
+                self.scrub_range(from, old)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn scrub_range(&mut self, table: FileOffset, part: Range<usize>) -> Result<(), NoFit> {
+        let at = table.checked_add(part.start as u64).ok_or_else(|| does_not_fit("file offset"))?;
+        self.fill(at, vec![FILL; part.len()], "the old search path");
+        Ok(())
+    }
+
+    /// Writes the new place into section header `index`, and into the symbols that lie in that section: section
+    /// symbols, `__abi_tag` of a note.
+    pub(super) fn place_section(&mut self, index: usize, at: FileOffset, addr: Vaddr) -> Result<(), NoFit> {
+        let layout = self.image.encoding.layout;
+        let old_addr = self.image.sections.get(index).map_or(addr, |section| section.addr);
+        let addr_at = self.image.section_field(index, layout.sh_addr);
+        self.store(addr_at, addr.0, layout.sh_addr, "sh_addr of a moved section")?;
+        let offset_at = self.image.section_field(index, layout.sh_offset);
+        self.store(offset_at, at.0, layout.sh_offset, "sh_offset of a moved section")?;
+        for (at, value) in self.symbols_of_section(index) {
+            let moved = Vaddr(value).checked_since(old_addr).and_then(|inside| addr.checked_add(inside));
+            // A symbol that does not lie in its section is not ours to mend.
+            if let Some(moved) = moved.filter(|moved| moved.0 != value) {
+                self.store(Some(at), moved.0, layout.st_value, "st_value of a symbol in a moved section")?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The symbols of `.symtab` and `.dynsym` that lie in section `index`: where their value is, and the value. Nothing
+    /// but a section symbol lies in `.dynstr`; those are local, which come first, `sh_info` of them (gABI, "Symbol
+    /// Table"), so that a table of millions is not read through.
+    fn symbols_of_section(&self, index: usize) -> Vec<(FileOffset, u64)> {
+        let layout = self.image.encoding.layout;
+        let tables = self.image.sections.iter().filter(|section| {
+            (section.kind == elf::SHT_SYMTAB || section.kind == elf::SHT_DYNSYM) && section.entsize == layout.sym_size
+        });
+        let mut found = Vec::new();
+        for table in tables {
+            let Some(bytes) = table.file_range().and_then(|range| self.image.bytes(&range)) else { continue };
+            let Ok(size) = usize::try_from(layout.sym_size) else { continue };
+            let value = |symbol: &[u8], field: Field| {
+                self.image.encoding.value(symbol.get(usize::try_from(field.at).ok()?..)?, field.size)
+            };
+            let is_strings = Some(index) == self.image.strings.section;
+            let count = if is_strings { usize::try_from(table.info).unwrap_or(usize::MAX) } else { usize::MAX };
+            for (number, symbol) in bytes.chunks_exact(size).enumerate().take(count) {
+                if value(symbol, layout.st_shndx) == Some(index as u64) {
+                    let at = (number as u64).checked_mul(layout.sym_size).and_then(|at| table.offset.checked_add(at));
+                    let at = at.and_then(|at| at.checked_add(layout.st_value.at));
+                    found.extend(at.zip(value(symbol, layout.st_value)));
+                }
+            }
+        }
+        found
+    }
+
+    /// Records that a table other than `.dynstr` moves, for `verify`.
+    pub(super) fn record_move(&mut self, from: Range<FileOffset>, to: FileOffset, addr: Vaddr) {
+        self.moves.push(Move { from, to, addr });
+    }
+}
+
+impl Tag {
+    /// The tag's number.
+    pub fn dynamic_tag(self) -> elf::DynamicTag {
+        match self {
+            Self::Rpath => elf::DT_RPATH,
+            Self::Runpath => elf::DT_RUNPATH,
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! Rung *append + head*: as *append*, but no header is free, so the program header table grows in place, over the
+//! small tables behind it.
+//!
+//! Needs: behind the table, only things that are found through a header or a `DT_*` entry (notes, `.interp`, hash
+//! tables, …), never code; a `PT_NOTE` or `PT_GNU_RELRO` to borrow; no payload. Edits: the displaced tables go to the
+//! new segment; the build ID, which core dumps and profilers expect in the first page, goes to where another displaced
+//! table was. Safe because the new segment is first put into a borrowed header, one whose absence only costs a note or
+//! a protection for the moment; everything is pointed to its copy before the old bytes are written over; and the
+//! borrowed header comes back as the last entry before `e_phnum` counts it. The table stays at its place, so
+//! `AT_PHDR` stays right on kernels before 5.18.
+
+use object::elf;
+
+use super::NoFit;
+use super::append::{NewSegment, fill_header, grow_table, new_segment};
+use super::draft::Draft;
+use super::movable::{Block, blocks, moved, place_sections, redirect};
+use super::room::{may_append, may_leave_its_segment};
+use crate::elf::{FileOffset, Vaddr};
+use crate::elf::{Image, Segment};
+
+/// Core dumps keep the first page of a mapped file.
+const FIRST_PAGE: u64 = 0x1000;
+
+/// A displaced block and its new place.
+struct Displaced {
+    block: Block,
+    at: FileOffset,
+    addr: Vaddr,
+    /// Whether it stays in the first page, where another block was.
+    in_head: bool,
+}
+
+pub(super) fn attempt(draft: &mut Draft<'_, '_>) -> Result<(), NoFit> {
+    let image = draft.image;
+    let layout = image.encoding.layout;
+    may_append(image)?;
+    may_leave_its_segment(image)?;
+    if image.sections.is_empty() {
+        return Err(NoFit::new("without section headers, what lies behind the program header table is not known"));
+    }
+    let borrowed = header_to_borrow(image).ok_or_else(|| NoFit::new("no PT_NOTE or PT_GNU_RELRO to borrow"))?;
+    let table_end = image.segment_table_range().end;
+    let needed_end = table_end.checked_add(layout.phdr_size).ok_or_else(|| NoFit::new("file offset past 2^64"))?;
+    let first = image.loads().find(|(_, load)| load.file_range().contains(&image.segment_table));
+    let Some((_, first)) = first.filter(|(_, load)| needed_end <= load.file_range().end) else {
+        return Err(NoFit::new("no segment has room for a longer program header table"));
+    };
+    let chosen = choose(image, table_end, needed_end, first)?;
+    let place = new_segment(image, chosen.1.iter().map(|block| block.align).max().unwrap_or(1))?;
+    let (displaced, strings_at) = lay_out(image, first, &place, chosen, needed_end)?;
+    let strings_addr = strings_at
+        .checked_since(place.at)
+        .and_then(|inside| place.addr.checked_add(inside))
+        .ok_or_else(|| NoFit::new("address past 2^64"))?;
+    let size = strings_at
+        .checked_since(place.at)
+        .and_then(|before| before.checked_add(draft.grown_table_len().ok()?))
+        .ok_or_else(|| NoFit::new("file offset past 2^64"))?;
+
+    // The new segment, in a borrowed header.
+    for moving in displaced.iter().filter(|moving| !moving.in_head) {
+        draft.copy(moving.block.range.clone(), moving.at, "a displaced table");
+    }
+    draft.fill_table(strings_at)?;
+    fill_header(draft, borrowed, &place, size, elf::PF_R)?;
+
+    // Everything to its copy, then the old bytes are free.
+    for moving in displaced.iter().filter(|moving| !moving.in_head) {
+        redirect(draft, &moving.block, moving.at, moving.addr, borrowed)?;
+    }
+    draft.switch_table(strings_at, strings_addr)?;
+    for moving in &displaced {
+        draft.record_move(moving.block.range.clone(), moving.at, moving.addr);
+        if moving.in_head {
+            let bytes = image.bytes(&moving.block.range).unwrap_or_default().to_vec();
+            draft.fill(moving.at, bytes, "a note that stays in the first page");
+            redirect(draft, &moving.block, moving.at, moving.addr, borrowed)?;
+        }
+    }
+    // The borrowed header comes back as the last one.
+    let mut header = image.segments.get(borrowed).copied().ok_or_else(|| NoFit::new("no header to borrow"))?;
+    if let Some(moving) = displaced.iter().find(|moving| moving.block.segments.contains(&borrowed)) {
+        (header.offset, header.vaddr) = moved(&moving.block, header.offset, moving.at, moving.addr)?;
+        header.paddr = header.vaddr;
+    }
+    put_header(draft, image.segments.len(), &header)?;
+    grow_table(draft)?;
+    for moving in &displaced {
+        place_sections(draft, &moving.block, moving.at, moving.addr)?;
+    }
+    draft.place_table(strings_at, strings_addr)
+}
+
+/// An entry behind the last `PT_LOAD` that can be absent for a moment. Never `PT_GNU_STACK`: without it the stack
+/// becomes executable.
+fn header_to_borrow(image: &Image<'_>) -> Option<usize> {
+    let last_load = image.loads().map(|(index, _)| index).next_back()?;
+    let last_of = |kind: elf::ProgramType| image.segments.iter().rposition(|segment| segment.kind == kind);
+    let behind = |index: &usize| *index > last_load;
+    last_of(elf::PT_NOTE).filter(behind).or_else(|| last_of(elf::PT_GNU_RELRO).filter(behind))
+}
+
+/// The blocks that make way: the one that holds the build ID (it stays in the first page), and the others.
+fn choose(
+    image: &Image<'_>,
+    table_end: FileOffset,
+    needed_end: FileOffset,
+    first: &Segment,
+) -> Result<(Option<Block>, Vec<Block>), NoFit> {
+    let until = first.file_range().end.min(FileOffset(needed_end.0.max(FIRST_PAGE)));
+    let mut rest = blocks(image, table_end, until).into_iter().peekable();
+    let (mut stay, mut go): (Option<Block>, Vec<Block>) = (None, Vec::new());
+    let mut unclaimed_from = table_end;
+    loop {
+        let next = rest.peek().map(|block| block.range.start);
+        let room_end = next.unwrap_or(until);
+        if !image
+            .bytes(&(unclaimed_from..room_end.max(unclaimed_from)))
+            .is_some_and(|gap| gap.iter().all(|&byte| byte == 0))
+        {
+            return Err(NoFit::new("bytes behind the program header table belong to no section"));
+        }
+        let home_end = match &stay {
+            Some(block) => home(block, needed_end).and_then(|at| at.checked_add(block.len())),
+            None => Some(needed_end),
+        };
+        let near_enough = stay.is_none() || home_end.is_some_and(|end| end.0 <= FIRST_PAGE);
+        if near_enough && home_end.is_some_and(|end| end <= room_end) {
+            return Ok((stay, go));
+        }
+        let Some(block) = rest.next() else {
+            return Err(NoFit::new("no room in the first page for the build ID"));
+        };
+        block.check_movable()?;
+        if block.range.start < table_end {
+            return Err(NoFit::new("the program header table overlaps another table"));
+        }
+        unclaimed_from = block.range.end;
+        match (block.build_id, &stay) {
+            (true, None) => stay = Some(block),
+            (true, Some(_)) => return Err(NoFit::new("two build IDs lie behind the program header table")),
+            (false, _) => go.push(block),
+        }
+    }
+}
+
+/// Where a block that stays in the first page goes: right behind the longer table.
+fn home(block: &Block, needed_end: FileOffset) -> Option<FileOffset> {
+    needed_end.checked_round_up(block.align)
+}
+
+/// Gives each displaced block its place, and `.dynstr` the one behind those in the new segment. `.dynstr` is no such
+/// block: it moves in any case.
+fn lay_out(
+    image: &Image<'_>,
+    first: &Segment,
+    place: &NewSegment,
+    (stay, go): (Option<Block>, Vec<Block>),
+    needed_end: FileOffset,
+) -> Result<(Vec<Displaced>, FileOffset), NoFit> {
+    let past = || NoFit::new("file offset past 2^64");
+    let mut displaced = Vec::new();
+    if let Some(block) = stay {
+        let at = home(&block, needed_end).ok_or_else(past)?;
+        let addr =
+            at.checked_since(first.offset).and_then(|inside| first.vaddr.checked_add(inside)).ok_or_else(past)?;
+        displaced.push(Displaced { block, at, addr, in_head: true });
+    }
+    let mut at = place.at;
+    for block in go.into_iter().filter(|block| block.range != image.strings.range) {
+        at = at.checked_round_up(block.align).ok_or_else(past)?;
+        let addr = at.checked_since(place.at).and_then(|inside| place.addr.checked_add(inside)).ok_or_else(past)?;
+        let end = at.checked_add(block.len()).ok_or_else(past)?;
+        displaced.push(Displaced { block, at, addr, in_head: false });
+        at = end;
+    }
+    Ok((displaced, at))
+}
+
+/// Writes `header` as entry `index`, behind the table's end.
+fn put_header(draft: &mut Draft<'_, '_>, index: usize, header: &Segment) -> Result<(), NoFit> {
+    let layout = draft.image.encoding.layout;
+    const WHY: &str = "the borrowed header, now the last one";
+    draft.store_segment(index, layout.p_type, u64::from(header.kind.0), WHY)?;
+    draft.store_segment(index, layout.p_flags, u64::from(header.flags.0), WHY)?;
+    draft.store_segment(index, layout.p_offset, header.offset.0, WHY)?;
+    draft.store_segment(index, layout.p_vaddr, header.vaddr.0, WHY)?;
+    draft.store_segment(index, layout.p_paddr, header.paddr.0, WHY)?;
+    draft.store_segment(index, layout.p_filesz, header.filesz, WHY)?;
+    draft.store_segment(index, layout.p_memsz, header.memsz, WHY)?;
+    draft.store_segment(index, layout.p_align, header.align, WHY)
+}

@@ -1,0 +1,282 @@
+//! Which bytes of the dynamic string table are dead: no symbol, version, library or other name reaches them.
+//!
+//! Linkers merge tails, so a string can begin in the middle of another. A byte is live if some reference starts at it
+//! or before it with no NUL between.
+
+use std::ops::Range;
+
+use object::elf;
+
+use crate::elf::{FileOffset, Image, Vaddr};
+
+/// Tags whose value is an offset into the dynamic string table (gABI, "Dynamic Section"; glibc elf.h for the OS range).
+pub(super) const STRING_TAGS: [elf::DynamicTag; 10] = [
+    elf::DT_NEEDED,
+    elf::DT_SONAME,
+    elf::DT_RPATH,
+    elf::DT_RUNPATH,
+    elf::DT_AUXILIARY,
+    elf::DT_FILTER,
+    elf::DT_AUDIT,
+    elf::DT_DEPAUDIT,
+    elf::DT_CONFIG,
+    elf::DT_MIPS_IVERSION,
+];
+
+/// What is known about the table's bytes, the search paths' own references left out.
+pub(super) struct Liveness {
+    /// One bit for each byte at which a reference starts; `None` where not all references are known.
+    starts: Option<Vec<u64>>,
+    size: usize,
+}
+
+impl Liveness {
+    /// Collects every reference. One linear pass over the symbols.
+    pub(super) fn of(image: &Image<'_>) -> Self {
+        let size = image.strings.bytes(image.data).len();
+        Self { starts: collect(image, size), size }
+    }
+
+    /// Whether every reference is known. If not, no byte counts as dead.
+    pub(super) fn is_proven(&self) -> bool {
+        self.starts.is_some()
+    }
+
+    /// The dead runs of `table` that lie within `within`, in order, terminators included.
+    pub(super) fn dead_runs(&self, table: &[u8], within: Range<usize>) -> Vec<Range<usize>> {
+        let Some(starts) = &self.starts else { return Vec::new() };
+        let mut runs: Vec<Range<usize>> = Vec::new();
+        let end = within.end.min(self.size).min(table.len());
+        // Start where the string around `within.start` starts.
+        let mut at =
+            table.get(..within.start.min(end)).and_then(|head| memchr::memrchr(0, head)).map_or(0, |nul| nul + 1);
+        while at < end {
+            let Some(rest) = table.get(at..) else { break };
+            // A last string without a terminator is nothing to write over.
+            let Some(nul) = memchr::memchr(0, rest) else { break };
+            let next = at + nul + 1;
+            let dead = at..first_start(starts, at..next).unwrap_or(next);
+            let dead = dead.start.max(within.start)..dead.end.min(end);
+            if dead.start < dead.end {
+                match runs.last_mut() {
+                    Some(last) if last.end == dead.start => last.end = dead.end,
+                    _ => runs.push(dead),
+                }
+            }
+            at = next;
+        }
+        runs
+    }
+
+    /// Whether every byte of `range` is dead.
+    pub(super) fn is_dead(&self, table: &[u8], range: Range<usize>) -> bool {
+        !range.is_empty() && self.dead_runs(table, range.clone()) == [range]
+    }
+}
+
+/// The first set bit in `range`.
+fn first_start(starts: &[u64], range: Range<usize>) -> Option<usize> {
+    let mut at = range.start;
+    while at < range.end {
+        let word = starts.get(at / 64)? >> (at % 64);
+        if word != 0 {
+            let found = at + word.trailing_zeros() as usize;
+            return (found < range.end).then_some(found);
+        }
+        at = (at / 64 + 1) * 64;
+    }
+    None
+}
+
+fn collect(image: &Image<'_>, size: usize) -> Option<Vec<u64>> {
+    let mut starts = vec![0u64; size.div_ceil(64)];
+    let mut mark = |offset: u64| {
+        let offset = usize::try_from(offset).unwrap_or(usize::MAX);
+        if let Some(word) = starts.get_mut(offset / 64).filter(|_| offset < size) {
+            *word |= 1 << (offset % 64);
+        }
+    };
+    // The empty string at 0 serves every symbol without a name.
+    mark(0);
+    for entry in &image.dynamic.entries {
+        let is_path = entry.tag == elf::DT_RPATH || entry.tag == elf::DT_RUNPATH;
+        if STRING_TAGS.contains(&entry.tag) && !is_path {
+            mark(entry.value);
+        }
+    }
+    match &image.symbols {
+        Some(symbols) if symbols.proven => image.symbol_names().for_each(&mut mark),
+        Some(_) => return None,
+        None => {}
+    }
+    version_names(image, &mut mark)?;
+    section_names(image, &mut mark)?;
+    Some(starts)
+}
+
+/// Names in `DT_VERNEED` and `DT_VERDEF` (LSB Core, "Symbol Versioning"). `None` where a chain breaks.
+fn version_names(image: &Image<'_>, mark: &mut impl FnMut(u64)) -> Option<()> {
+    let chains = [(elf::DT_VERNEED, elf::DT_VERNEEDNUM, &VERNEED), (elf::DT_VERDEF, elf::DT_VERDEFNUM, &VERDEF)];
+    for (table, count, layout) in chains {
+        let Some(addr) = image.dynamic.value(table) else { continue };
+        walk_chain(image, Vaddr(addr), image.dynamic.value(count).unwrap_or(0), layout, mark)?;
+    }
+    Some(())
+}
+
+/// Where the two kinds of version chain keep their links and names; all in bytes.
+struct ChainLayout {
+    size: u64,
+    name_at: Option<u64>,
+    count_at: u64,
+    aux_at: u64,
+    next_at: u64,
+    aux_size: u64,
+    aux_name_at: u64,
+    aux_next_at: u64,
+}
+
+/// `Elf_Verneed`: version, cnt (halves), file, aux, next (words); `Elf_Vernaux`: hash, flags, other (halves), name, next.
+const VERNEED: ChainLayout = ChainLayout {
+    size: 16,
+    name_at: Some(4),
+    count_at: 2,
+    aux_at: 8,
+    next_at: 12,
+    aux_size: 16,
+    aux_name_at: 8,
+    aux_next_at: 12,
+};
+
+/// `Elf_Verdef`: version, flags, ndx, cnt (halves), hash, aux, next (words); `Elf_Verdaux`: name, next.
+const VERDEF: ChainLayout = ChainLayout {
+    size: 20,
+    name_at: None,
+    count_at: 6,
+    aux_at: 12,
+    next_at: 16,
+    aux_size: 8,
+    aux_name_at: 0,
+    aux_next_at: 4,
+};
+
+fn walk_chain(
+    image: &Image<'_>,
+    mut addr: Vaddr,
+    count: u64,
+    layout: &ChainLayout,
+    mark: &mut impl FnMut(u64),
+) -> Option<()> {
+    // Real files have thousands of version names; a hostile chain must end as well.
+    let mut budget = 1u32 << 20;
+    let mut read = |addr: Vaddr, size: u64| {
+        budget = budget.checked_sub(1)?;
+        image.file_range_of(addr, size).and_then(|range| image.bytes(&range))
+    };
+    for _ in 0..count {
+        let entry = read(addr, layout.size)?;
+        if let Some(at) = layout.name_at {
+            mark(field(image, entry, at, 4)?);
+        }
+        let mut aux_addr = addr.checked_add(field(image, entry, layout.aux_at, 4)?)?;
+        for _ in 0..field(image, entry, layout.count_at, 2)? {
+            let aux_entry = read(aux_addr, layout.aux_size)?;
+            mark(field(image, aux_entry, layout.aux_name_at, 4)?);
+            match field(image, aux_entry, layout.aux_next_at, 4)? {
+                0 => break,
+                next => aux_addr = aux_addr.checked_add(next)?,
+            }
+        }
+        match field(image, entry, layout.next_at, 4)? {
+            0 => break,
+            next => addr = addr.checked_add(next)?,
+        }
+    }
+    Some(())
+}
+
+fn field(image: &Image<'_>, bytes: &[u8], at: u64, size: u8) -> Option<u64> {
+    image.encoding.value(bytes.get(usize::try_from(at).ok()?..)?, size)
+}
+
+/// Sections that name the table by `sh_link`, and the section names themselves where `.dynstr` serves as `.shstrtab`.
+/// `None` where a section of an unknown type uses the table.
+fn section_names(image: &Image<'_>, mark: &mut impl FnMut(u64)) -> Option<()> {
+    let Some(table) = image.strings.section else {
+        // Section headers that place .dynstr elsewhere: whose strings these bytes are is not known.
+        return image.sections.is_empty().then_some(());
+    };
+    for section in image.sections.iter() {
+        if image.sections.names_index == Some(table) {
+            mark(u64::from(section.name));
+        }
+        if usize::try_from(section.link) != Ok(table) || section.size == 0 {
+            continue;
+        }
+        match section.kind {
+            // Followed through DT_*, which is what loaders do.
+            elf::SHT_DYNAMIC | elf::SHT_GNU_VERDEF | elf::SHT_GNU_VERNEED => {}
+            elf::SHT_DYNSYM | elf::SHT_SYMTAB => {
+                let known: &Range<FileOffset> = match &image.symbols {
+                    Some(symbols) => &symbols.range,
+                    None => &(FileOffset(0)..FileOffset(0)),
+                };
+                let range = section.file_range()?;
+                if known.start <= range.start && range.end <= known.end {
+                    continue;
+                }
+                let size = usize::try_from(image.encoding.layout.sym_size).ok()?;
+                for symbol in image.bytes(&range)?.chunks_exact(size) {
+                    mark(field(image, symbol, image.encoding.layout.st_name.at, 4)?);
+                }
+            }
+            _ => return None,
+        }
+    }
+    Some(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Liveness, first_start};
+
+    fn liveness(size: usize, starts: &[usize]) -> Liveness {
+        let mut bits = vec![0u64; size.div_ceil(64)];
+        for &at in starts {
+            bits[at / 64] |= 1 << (at % 64);
+        }
+        Liveness { starts: Some(bits), size }
+    }
+
+    #[test]
+    fn a_reference_into_the_middle_keeps_the_tail_alive() {
+        let table = b"\0/dir/lib\0name\0XXXX\0";
+        let live = liveness(table.len(), &[0, 6, 10]);
+        assert_eq!(live.dead_runs(table, 0..table.len()), [1..6, 15..20]);
+        assert!(live.is_dead(table, 1..6));
+        assert!(!live.is_dead(table, 1..7));
+    }
+
+    #[test]
+    fn neighbouring_dead_strings_are_one_run() {
+        let table = b"\0aa\0bb\0cc\0";
+        assert!(liveness(table.len(), &[0, 7]).is_dead(table, 1..7));
+    }
+
+    #[test]
+    fn a_last_string_without_terminator_is_not_dead() {
+        let table = b"\0aa\0bb";
+        let live = liveness(table.len(), &[0]);
+        assert!(live.is_dead(table, 1..4));
+        assert!(!live.is_dead(table, 1..6));
+    }
+
+    #[test]
+    fn bits_are_found_across_words() {
+        let mut bits = vec![0u64; 4];
+        bits[2] = 1 << 5;
+        assert_eq!(first_start(&bits, 0..256), Some(133));
+        assert_eq!(first_start(&bits, 0..133), None);
+        assert_eq!(first_start(&bits, 134..256), None);
+    }
+}

@@ -1,0 +1,214 @@
+//! From an ELF image and a new search path to a list of edits: the placement ladder.
+//!
+//! Pure: bytes in, values out. The first rung that fits is taken. A rung's file says what it needs, what it edits and
+//! why that is safe.
+
+mod append;
+mod draft;
+mod head;
+mod last;
+mod liveness;
+mod movable;
+mod room;
+mod slack;
+mod slot;
+
+use std::fmt;
+use std::ops::Range;
+
+use object::elf;
+
+use crate::decide::Tag;
+use crate::elf::{FileOffset, Image};
+use draft::Draft;
+
+/// What the dynamic table shall say afterwards.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// The tag that holds the search path.
+    pub tag: Tag,
+    /// The search path, without NUL.
+    pub path: Vec<u8>,
+}
+
+/// A rung of the ladder: where the new string goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Rung {
+    /// Over dead bytes of `.dynstr`.
+    Slot,
+    /// `.dynstr` moves into, or grows into, unused bytes behind a segment.
+    Slack,
+    /// The segment of `.dynstr` ends the file and is extended.
+    Last,
+    /// A new segment at the end of the file, in a free program header.
+    Append,
+    /// The same; the program header table grows over the small tables behind it.
+    AppendHead,
+}
+
+impl fmt::Display for Rung {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Slot => "slot",
+            Self::Slack => "slack",
+            Self::Last => "last",
+            Self::Append => "append",
+            Self::AppendHead => "append+head",
+        })
+    }
+}
+
+/// The bytes that an edit writes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Content {
+    /// These.
+    Bytes(Vec<u8>),
+    /// Those that the original file has in this range. Spares a copy of a string table of many megabytes.
+    CopyOf(Range<FileOffset>),
+}
+
+impl Content {
+    /// How many bytes are written.
+    pub fn len(&self) -> u64 {
+        match self {
+            Self::Bytes(bytes) => bytes.len() as u64,
+            Self::CopyOf(range) => range.end.0.saturating_sub(range.start.0),
+        }
+    }
+
+    /// Whether nothing is written.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The bytes, with those to be copied taken from `original`.
+    pub fn resolve<'a>(&'a self, original: &'a [u8]) -> Option<&'a [u8]> {
+        match self {
+            Self::Bytes(bytes) => Some(bytes),
+            Self::CopyOf(range) => {
+                original.get(usize::try_from(range.start.0).ok()?..usize::try_from(range.end.0).ok()?)
+            }
+        }
+    }
+}
+
+/// How an edit may be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Bytes that neither kernel nor loader reads at that moment: in any pieces.
+    Fill,
+    /// One field that they do read: a single store.
+    Store,
+}
+
+/// One change of the file. The list is in an order in which every prefix is a file that loads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Edit {
+    /// Where.
+    pub at: FileOffset,
+    /// What.
+    pub content: Content,
+    /// How.
+    pub step: Step,
+    /// What for, in the specification's words.
+    pub why: &'static str,
+}
+
+impl Edit {
+    /// The bytes of the file that the edit writes.
+    pub fn range(&self) -> Range<FileOffset> {
+        self.at..FileOffset(self.at.0.saturating_add(self.content.len()))
+    }
+}
+
+/// A table that has another place afterwards.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Move {
+    /// Where it was.
+    pub from: Range<FileOffset>,
+    /// Where it is, in the file.
+    pub to: FileOffset,
+    /// Where it is, in memory.
+    pub addr: crate::elf::Vaddr,
+}
+
+/// How one file is to be changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// The rung taken.
+    pub rung: Rung,
+    /// The edits, in their order.
+    pub edits: Vec<Edit>,
+    /// The file's size afterwards, in bytes.
+    pub new_len: u64,
+    /// The tables that moved, `.dynstr` first.
+    pub moves: Vec<Move>,
+    /// What was meant, for `verify`.
+    pub change: Change,
+}
+
+impl Plan {
+    /// Bytes that the file grows by, of `old_len`.
+    pub fn growth(&self, old_len: u64) -> u64 {
+        self.new_len.saturating_sub(old_len)
+    }
+}
+
+/// Why no rung fits.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// Each rung with its reason.
+    #[error("no placement for the new search path fits: {}", reasons.iter().map(|(rung, why)| format!("{rung}: {why}")).collect::<Vec<_>>().join("; "))]
+    NoRung {
+        /// The rungs in the order tried.
+        reasons: Vec<(Rung, String)>,
+    },
+    /// `.dynamic` cannot take another entry.
+    #[error("the dynamic table has no spare DT_NULL entry for a first search path")]
+    NoSpareEntry,
+    /// A table lies where it cannot be edited.
+    #[error("{0}")]
+    Layout(String),
+}
+
+/// Why one rung does not fit; the next one is tried.
+pub(crate) struct NoFit(String);
+
+impl NoFit {
+    fn new(why: impl Into<String>) -> Self {
+        Self(why.into())
+    }
+}
+
+/// One rung: an entry of the ladder.
+type Attempt = fn(&mut Draft<'_, '_>) -> Result<(), NoFit>;
+
+const LADDER: [(Rung, Attempt); 5] = [
+    (Rung::Slot, slot::attempt),
+    (Rung::Slack, slack::attempt),
+    (Rung::Last, last::attempt),
+    (Rung::Append, append::attempt),
+    (Rung::AppendHead, head::attempt),
+];
+
+/// Plans `change` for `image`.
+///
+/// # Errors
+/// [`Refusal`] where no rung fits under the rules, or the file's tables leave no safe place for the tag.
+pub fn plan(image: &Image<'_>, change: &Change) -> Result<Plan, Refusal> {
+    let has_tag = [elf::DT_RUNPATH, elf::DT_RPATH].iter().any(|&tag| image.dynamic.position(tag).is_some());
+    if !has_tag && !image.dynamic.has_spare() {
+        return Err(Refusal::NoSpareEntry);
+    }
+    let liveness = liveness::Liveness::of(image);
+    let mut reasons = Vec::new();
+    for (rung, attempt) in LADDER {
+        let mut draft = Draft::new(image, change, &liveness);
+        match attempt(&mut draft) {
+            Ok(()) => return Ok(draft.finish(rung)),
+            Err(NoFit(why)) => reasons.push((rung, why)),
+        }
+    }
+    Err(Refusal::NoRung { reasons })
+}

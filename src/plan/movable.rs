@@ -1,0 +1,188 @@
+//! The small tables behind the program header table, and who names them.
+
+use std::ops::Range;
+
+use object::elf;
+
+use super::NoFit;
+use super::draft::Draft;
+use super::room::within;
+use crate::elf::{FileOffset, Image, Section, Vaddr, has_build_id, overlap};
+
+/// Sections and segments that lie upon the same bytes and therefore move as one.
+#[derive(Debug, Clone)]
+pub(super) struct Block {
+    pub(super) range: Range<FileOffset>,
+    /// The strictest alignment of its parts, in bytes.
+    pub(super) align: u64,
+    sections: Vec<usize>,
+    pub(super) segments: Vec<usize>,
+    /// The note that debuggers look for in the first page of the file.
+    pub(super) build_id: bool,
+    /// Why it cannot move.
+    fixed: Option<String>,
+}
+
+impl Block {
+    pub(super) fn len(&self) -> u64 {
+        self.range.end.0 - self.range.start.0
+    }
+
+    /// Refuses a block that something without a name refers to.
+    pub(super) fn check_movable(&self) -> Result<(), NoFit> {
+        match &self.fixed {
+            None => Ok(()),
+            Some(what) => Err(NoFit::new(format!("{what} lies behind the program header table and cannot move"))),
+        }
+    }
+
+    fn absorb(&mut self, other: Self) {
+        self.range.end = self.range.end.max(other.range.end);
+        self.align = self.align.max(other.align);
+        self.sections.extend(other.sections);
+        self.segments.extend(other.segments);
+        self.build_id |= other.build_id;
+        self.fixed = self.fixed.take().or(other.fixed);
+    }
+}
+
+/// The blocks from `start` on, in file order, as far as `until`.
+pub(super) fn blocks(image: &Image<'_>, start: FileOffset, until: FileOffset) -> Vec<Block> {
+    let in_reach = |range: &Range<FileOffset>| range.start < until && range.end > start;
+    let mut found = Vec::new();
+    for (index, section) in image.sections.iter().enumerate() {
+        let Some(range) = section.file_range().filter(in_reach) else { continue };
+        found.push(Block {
+            range,
+            align: section.align.max(1),
+            sections: vec![index],
+            segments: Vec::new(),
+            build_id: section.kind == elf::SHT_NOTE && holds_build_id(image, section),
+            fixed: why_fixed(image, index, section),
+        });
+    }
+    for (index, segment) in image.segments.iter().enumerate() {
+        if matches!(segment.kind, elf::PT_LOAD | elf::PT_PHDR | elf::PT_NULL) || segment.filesz == 0 {
+            continue;
+        }
+        let range = segment.file_range();
+        if in_reach(&range) {
+            let movable = MOVABLE_SEGMENTS.contains(&segment.kind) && segment.filesz == segment.memsz;
+            found.push(Block {
+                range,
+                align: segment.align.max(1),
+                sections: Vec::new(),
+                segments: vec![index],
+                build_id: false,
+                fixed: (!movable).then(|| format!("segment {index}")),
+            });
+        }
+    }
+    found.sort_by_key(|block| (block.range.start, std::cmp::Reverse(block.range.end)));
+    let mut merged: Vec<Block> = Vec::new();
+    for block in found {
+        match merged.last_mut() {
+            Some(last) if overlap(&last.range, &block.range) => last.absorb(block),
+            _ => merged.push(block),
+        }
+    }
+    merged
+}
+
+/// Segments that only describe bytes: a reader finds the bytes through the header, wherever they are.
+const MOVABLE_SEGMENTS: [elf::ProgramType; 6] = [
+    elf::PT_NOTE,
+    elf::PT_INTERP,
+    elf::PT_GNU_PROPERTY,
+    elf::PT_MIPS_REGINFO,
+    elf::PT_MIPS_OPTIONS,
+    elf::PT_MIPS_ABIFLAGS,
+];
+
+/// Tables that are found through one `DT_*` entry with their address. Relocation tables are not among them: `DT_RELASZ`
+/// may span `DT_JMPREL`.
+const TABLES: [(elf::SectionType, elf::DynamicTag); 6] = [
+    (elf::SHT_GNU_HASH, elf::DT_GNU_HASH),
+    (elf::SHT_HASH, elf::DT_HASH),
+    (elf::SHT_DYNSYM, elf::DT_SYMTAB),
+    (elf::SHT_GNU_VERSYM, elf::DT_VERSYM),
+    (elf::SHT_GNU_VERDEF, elf::DT_VERDEF),
+    (elf::SHT_GNU_VERNEED, elf::DT_VERNEED),
+];
+
+fn table_tag(kind: elf::SectionType) -> Option<elf::DynamicTag> {
+    TABLES.iter().find(|(found, _)| *found == kind).map(|(_, tag)| *tag)
+}
+
+fn why_fixed(image: &Image<'_>, index: usize, section: &Section) -> Option<String> {
+    let spanned_by = |kinds: &[elf::ProgramType]| {
+        let range = section.file_range().unwrap_or(FileOffset(0)..FileOffset(0));
+        image.segments.iter().any(|segment| kinds.contains(&segment.kind) && within(&range, &segment.file_range()))
+    };
+    let movable = Some(index) == image.strings.section
+        || section.kind == elf::SHT_NOTE
+        || spanned_by(&MOVABLE_SEGMENTS)
+        || table_tag(section.kind).is_some_and(|tag| image.dynamic.value(tag) == Some(section.addr.0));
+    let consistent = image.file_range_of(section.addr, section.size) == section.file_range();
+    (!movable || !consistent).then(|| String::from_utf8_lossy(image.section_name(section)).into_owned())
+}
+
+fn holds_build_id(image: &Image<'_>, section: &Section) -> bool {
+    let bytes = section.file_range().and_then(|range| image.bytes(&range));
+    bytes.is_some_and(|bytes| has_build_id(&image.encoding, bytes, section.align))
+}
+
+/// Points everything that names `block`, but for program header `borrowed` and the section headers, to its new place.
+pub(super) fn redirect(
+    draft: &mut Draft<'_, '_>,
+    block: &Block,
+    at: FileOffset,
+    addr: Vaddr,
+    borrowed: usize,
+) -> Result<(), NoFit> {
+    for &section in &block.sections {
+        let Some(header) = draft.image.sections.get(section).copied() else { continue };
+        let (_, addr) = moved(block, header.offset, at, addr)?;
+        if let Some(tag) = table_tag(header.kind) {
+            draft.store_dynamic(tag, addr.0, "the address of a moved table")?;
+        }
+    }
+    for &index in block.segments.iter().filter(|index| **index != borrowed) {
+        let Some(header) = draft.image.segments.get(index).copied() else { continue };
+        let (at, addr) = moved(block, header.offset, at, addr)?;
+        let layout = draft.image.encoding.layout;
+        const WHY: &str = "the place of a moved segment";
+        draft.store_segment(index, layout.p_offset, at.0, WHY)?;
+        draft.store_segment(index, layout.p_vaddr, addr.0, WHY)?;
+        draft.store_segment(index, layout.p_paddr, addr.0, WHY)?;
+    }
+    Ok(())
+}
+
+/// Writes the new place of the block's sections into their headers.
+pub(super) fn place_sections(
+    draft: &mut Draft<'_, '_>,
+    block: &Block,
+    at: FileOffset,
+    addr: Vaddr,
+) -> Result<(), NoFit> {
+    for &section in block.sections.iter().filter(|section| Some(**section) != draft.image.strings.section) {
+        let Some(header) = draft.image.sections.get(section).copied() else { continue };
+        let (at, addr) = moved(block, header.offset, at, addr)?;
+        draft.place_section(section, at, addr)?;
+    }
+    Ok(())
+}
+
+/// Where a part of `block` that was at `part` is when the block is at `at` and `addr`.
+pub(super) fn moved(
+    block: &Block,
+    part: FileOffset,
+    at: FileOffset,
+    addr: Vaddr,
+) -> Result<(FileOffset, Vaddr), NoFit> {
+    let inside = part.checked_since(block.range.start);
+    inside
+        .and_then(|inside| Some((at.checked_add(inside)?, addr.checked_add(inside)?)))
+        .ok_or_else(|| NoFit::new("a moved table lies past 2^64"))
+}

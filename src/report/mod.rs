@@ -1,0 +1,86 @@
+//! What is said about a run: lines for people, JSON for programs.
+
+mod json;
+mod text;
+
+pub use json::{CHECK_SCHEMA, check_json};
+pub use text::{Verbosity, Voice, check_text, fix_text};
+
+use crate::Error;
+use crate::check::{self, Verdict};
+use crate::fix::{self, Outcome};
+
+/// How a run ended, for the exit status. Worse ones are larger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Status {
+    /// Every file that loads the driver finds it.
+    Good = 0,
+    /// Some file that loads the driver would miss it.
+    Misses = 1,
+    /// Something could not be looked at, or is damaged.
+    Error = 2,
+}
+
+impl Status {
+    /// The exit status: 0, 1 or 2.
+    pub fn code(self) -> u8 {
+        self as u8
+    }
+
+    fn of_error(error: &Error) -> Self {
+        match error {
+            Error::NotCandidate(_) => Self::Good,
+            Error::Refused(_) | Error::Protected(_) => Self::Misses,
+            Error::Io { .. } | Error::Malformed(_) | Error::Unverified(_) | Error::Changed => Self::Error,
+        }
+    }
+
+    fn of_all(statuses: impl Iterator<Item = Self>) -> Self {
+        statuses.max().unwrap_or(Self::Good)
+    }
+}
+
+/// Whether damaged files in a tree are errors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Leniency {
+    /// They are.
+    None,
+    /// They are worth a warning where a walk came upon them. Packages ship broken files as test data.
+    SkipDamaged,
+}
+
+impl Leniency {
+    fn forgives(self, error: &Error, named: bool) -> bool {
+        self == Self::SkipDamaged && !named && matches!(error, Error::Malformed(_))
+    }
+}
+
+impl fix::Report {
+    /// How the run ended.
+    pub fn status(&self, leniency: Leniency) -> Status {
+        let problems = self.problems.iter().map(|(_, error)| Status::of_error(error));
+        let files = self.files.iter().map(|file| match &file.outcome {
+            Outcome::Failed(error) if leniency.forgives(error, file.named) => Status::Good,
+            Outcome::Failed(error) => Status::of_error(error),
+            _ => Status::Good,
+        });
+        Status::of_all(problems.chain(files))
+    }
+}
+
+impl check::Report {
+    /// How the run ended.
+    pub fn status(&self, leniency: Leniency) -> Status {
+        let problems = self.problems.iter().map(|(_, error)| Status::of_error(error));
+        let files = self.files.iter().map(|file| match &file.result {
+            Err(error) if leniency.forgives(error, file.named) => Status::Good,
+            Err(error) => Status::of_error(error),
+            Ok(Ok(judged)) => match judged.verdict {
+                Verdict::Misses | Verdict::FindsStub(_) => Status::Misses,
+                Verdict::Finds | Verdict::NamesOnly | Verdict::NotALoader => Status::Good,
+            },
+            Ok(Err(_)) => Status::Good,
+        });
+        Status::of_all(problems.chain(files))
+    }
+}

@@ -1,0 +1,299 @@
+//! Lines for people.
+
+use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use super::Leniency;
+use crate::Error;
+use crate::check::{self, Judged, Verdict};
+use crate::decide::{Current, Tag};
+use crate::detect::{Detection, Evidence, EvidenceKind};
+use crate::fix::{self, Changed, Outcome};
+
+/// How much is said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verbosity {
+    /// Errors alone.
+    Errors,
+    /// Errors and the summary.
+    Summary,
+    /// A line for each changed file.
+    Lines,
+    /// A line for each ELF file.
+    All,
+}
+
+/// How a report is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Voice {
+    /// How much is said.
+    pub verbosity: Verbosity,
+    /// Which errors are only warnings.
+    pub leniency: Leniency,
+}
+
+/// Bytes of a file's name or search path, harmless on a terminal: control characters and bytes that are not UTF-8 are
+/// written as `\xNN`.
+pub(super) fn harmless(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        for character in chunk.valid().chars() {
+            // Bidirectional marks can make one name look like another.
+            if character.is_control()
+                || matches!(character, '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+            {
+                let mut buffer = [0; 4];
+                for byte in character.encode_utf8(&mut buffer).bytes() {
+                    text.push_str(&format!("\\x{byte:02x}"));
+                }
+            } else {
+                text.push(character);
+            }
+        }
+        for byte in chunk.invalid() {
+            text.push_str(&format!("\\x{byte:02x}"));
+        }
+    }
+    text
+}
+
+fn name(path: &Path) -> String {
+    harmless(path.as_os_str().as_bytes())
+}
+
+/// The evidence in words.
+fn evidence(found: &Evidence) -> String {
+    let what = harmless(found.what.as_bytes());
+    let place = harmless(found.place.as_bytes());
+    match found.kind {
+        EvidenceKind::Needed => format!("needs {what}"),
+        EvidenceKind::Soname => format!("names {what} in {place} at {}", found.offset),
+    }
+}
+
+fn reasons(detection: &Detection) -> String {
+    match detection.evidence.as_slice() {
+        [] => "taken without detection".to_owned(),
+        all => all.iter().map(evidence).collect::<Vec<_>>().join(", "),
+    }
+}
+
+fn search_path(path: Option<(Tag, &[u8])>) -> String {
+    match path {
+        None => "no search path".to_owned(),
+        Some((tag, path)) => format!("{tag} {}", quoted(path)),
+    }
+}
+
+fn quoted(path: &[u8]) -> String {
+    if path.is_empty() { "(empty)".to_owned() } else { harmless(path) }
+}
+
+fn old_search_path(old: &Current) -> String {
+    match (&old.runpath, &old.rpath) {
+        (Some(runpath), Some(rpath)) => format!("RUNPATH {} beside RPATH {}", quoted(runpath), quoted(rpath)),
+        _ => search_path(old.effective()),
+    }
+}
+
+fn problem(errors: &mut impl Write, path: &Path, error: &Error, forgiven: bool) -> io::Result<()> {
+    let word = match error {
+        Error::NotCandidate(_) => "skipped",
+        _ if forgiven => "warning",
+        _ => "error",
+    };
+    writeln!(errors, "{word}: {}: {}", name(path), harmless(error.to_string().as_bytes()))
+}
+
+/// Writes the report of `fix`: `out` gets the lines and the summary, `errors` the rest.
+///
+/// # Errors
+/// What writing answers.
+pub fn fix_text(report: &fix::Report, voice: &Voice, out: &mut impl Write, errors: &mut impl Write) -> io::Result<()> {
+    let Voice { verbosity, leniency } = *voice;
+    let dry_run = report.dry_run;
+    let mut totals = Totals::default();
+    for file in &report.files {
+        totals.count(&file.outcome);
+        let is_loader = matches!(file.outcome, Outcome::Changed(_) | Outcome::AlreadyRight);
+        if let Some(why) = file.broken_sections.as_ref().filter(|_| is_loader) {
+            let why = harmless(why.as_bytes());
+            writeln!(
+                errors,
+                "warning: {}: its section headers cannot be used ({why}); loaders do without",
+                name(&file.path)
+            )?;
+        }
+        match &file.outcome {
+            Outcome::Changed(changed) if verbosity >= Verbosity::Lines => {
+                writeln!(out, "{}", changed_line(file, changed, dry_run))?;
+            }
+            Outcome::Failed(error) => problem(errors, &file.path, error, leniency.forgives(error, file.named))?,
+            Outcome::NotCandidate(reason) if file.named || verbosity >= Verbosity::All => {
+                writeln!(errors, "skipped: {}: {reason}", name(&file.path))?;
+            }
+            Outcome::AlreadyRight if verbosity >= Verbosity::All => {
+                writeln!(out, "right: {}: {}", name(&file.path), reasons(&file.detection))?;
+            }
+            Outcome::NamesOnly if verbosity >= Verbosity::All => {
+                writeln!(out, "left: {}: {}, but cannot open it itself", name(&file.path), reasons(&file.detection))?;
+            }
+            Outcome::NotALoader if verbosity >= Verbosity::All => {
+                writeln!(out, "left: {}: does not load the driver", name(&file.path))?;
+            }
+            _ => {}
+        }
+    }
+    for (path, error) in &report.problems {
+        problem(errors, path, error, false)?;
+        totals.failed(error);
+    }
+    if verbosity >= Verbosity::Summary {
+        writeln!(out, "{}", totals.line(report, dry_run))?;
+    }
+    Ok(())
+}
+
+fn changed_line(file: &fix::Fixed, changed: &Changed, dry_run: bool) -> String {
+    let new = search_path(Some((changed.decision.tag, &changed.decision.path)));
+    let mut line = format!(
+        "{}: {}: {}; {} -> {new}; {}, {} bytes",
+        if dry_run { "would change" } else { "changed" },
+        name(&file.path),
+        reasons(&file.detection),
+        old_search_path(&changed.old),
+        changed.rung,
+        if changed.growth == 0 { "+0".to_owned() } else { format!("+{}", changed.growth) },
+    );
+    if changed.decision.inherits {
+        line.push_str("; RPATH, because a RUNPATH would end the search path that it inherits");
+    }
+    if changed.link_broken {
+        line.push_str("; now a file of its own");
+    }
+    line
+}
+
+#[derive(Default)]
+struct Totals {
+    loaders: u64,
+    changed: u64,
+    right: u64,
+    refused: u64,
+    errors: u64,
+}
+
+impl Totals {
+    fn count(&mut self, outcome: &Outcome) {
+        match outcome {
+            Outcome::Changed(_) => (self.loaders, self.changed) = (self.loaders + 1, self.changed + 1),
+            Outcome::AlreadyRight => (self.loaders, self.right) = (self.loaders + 1, self.right + 1),
+            Outcome::Failed(error) => self.failed(error),
+            Outcome::NotALoader | Outcome::NamesOnly | Outcome::NotCandidate(_) => {}
+        }
+    }
+
+    fn failed(&mut self, error: &Error) {
+        match error {
+            Error::Refused(_) | Error::Protected(_) => {
+                (self.loaders, self.refused) = (self.loaders + 1, self.refused + 1)
+            }
+            Error::NotCandidate(_) => {}
+            _ => self.errors += 1,
+        }
+    }
+
+    fn line(&self, report: &fix::Report, dry_run: bool) -> String {
+        format!(
+            "{} ELF files, {} {}: {} {}, {} already right, {} refused; {} errors; {:.3} s",
+            report.files.len(),
+            self.loaders,
+            if report.all { "taken without detection" } else { "load the driver" },
+            self.changed,
+            if dry_run { "would change" } else { "changed" },
+            self.right,
+            self.refused,
+            self.errors,
+            report.time.as_secs_f64(),
+        )
+    }
+}
+
+/// Writes the report of `check`.
+///
+/// # Errors
+/// What writing answers.
+pub fn check_text(
+    report: &check::Report,
+    voice: &Voice,
+    out: &mut impl Write,
+    errors: &mut impl Write,
+) -> io::Result<()> {
+    let Voice { verbosity, leniency } = *voice;
+    let (mut loaders, mut missing) = (0u64, 0u64);
+    for file in &report.files {
+        let judged = match &file.result {
+            Ok(Ok(judged)) => judged,
+            Ok(Err(reason)) => {
+                if file.named || verbosity >= Verbosity::All {
+                    writeln!(errors, "skipped: {}: {reason}", name(&file.path))?;
+                }
+                continue;
+            }
+            Err(error) => {
+                problem(errors, &file.path, error, leniency.forgives(error, file.named))?;
+                continue;
+            }
+        };
+        let misses = matches!(judged.verdict, Verdict::Misses | Verdict::FindsStub(_));
+        loaders += u64::from(misses || judged.verdict == Verdict::Finds);
+        missing += u64::from(misses);
+        let wanted = file.named || judged.verdict != Verdict::NotALoader || verbosity >= Verbosity::All;
+        if wanted && verbosity >= Verbosity::Lines {
+            writeln!(out, "{}", verdict_line(&file.path, judged))?;
+        }
+    }
+    for (path, error) in &report.problems {
+        problem(errors, path, error, false)?;
+    }
+    if verbosity >= Verbosity::Summary {
+        let good = loaders - missing;
+        writeln!(
+            out,
+            "{} ELF files, {loaders} load the driver: {good} find it, {missing} miss it",
+            report.files.len()
+        )?;
+    }
+    Ok(())
+}
+
+fn verdict_line(path: &Path, judged: &Judged) -> String {
+    let now = search_path(judged.search_path.as_ref().map(|(tag, path)| (*tag, path.as_slice())));
+    let (word, what) = match &judged.verdict {
+        Verdict::Finds => ("finds the driver", now),
+        Verdict::Misses => ("MISSES the driver", now),
+        Verdict::FindsStub(stub) => {
+            ("MISSES the driver", format!("{} comes first and holds a stub; {now}", harmless(stub)))
+        }
+        Verdict::NamesOnly => {
+            ("names it only", "it imports neither dlopen nor dlmopen, another object opens it".to_owned())
+        }
+        Verdict::NotALoader => return format!("does not load the driver: {}", name(path)),
+    };
+    format!("{word}: {}: {}; {what}", name(path), reasons(&judged.detection))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::harmless;
+
+    #[test]
+    fn terminal_escapes_are_printed_harmless() {
+        assert_eq!(harmless(b"lib\x1b[31m.so"), "lib\\x1b[31m.so");
+        assert_eq!(harmless(b"a\nb"), "a\\x0ab");
+        assert_eq!(harmless(b"caf\xe9"), "caf\\xe9");
+        assert_eq!(harmless("café".as_bytes()), "café");
+        assert_eq!(harmless("a\u{202e}b".as_bytes()), "a\\xe2\\x80\\xaeb");
+    }
+}

@@ -1,0 +1,123 @@
+//! One file, opened once: its descriptor, what the system says of it, and its bytes.
+
+use std::fs::{File, Metadata, OpenOptions, Permissions};
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+
+use rustix::fs::OFlags;
+
+use crate::Error;
+use crate::elf::MAGIC;
+use crate::map::ReadMap;
+
+/// Whether a symbolic link at the end of a path is followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Links {
+    /// A path that the user named.
+    Follow,
+    /// A path that the walk came upon.
+    Refuse,
+}
+
+/// What tells that a file is still the one that was looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Identity {
+    /// Device and inode number.
+    pub inode: (u64, u64),
+    /// Size in bytes.
+    pub len: u64,
+    /// Time of the last change of the bytes: seconds, nanoseconds.
+    pub mtime: (i64, i64),
+}
+
+impl From<&Metadata> for Identity {
+    fn from(stat: &Metadata) -> Self {
+        Self { inode: (stat.dev(), stat.ino()), len: stat.len(), mtime: (stat.mtime(), stat.mtime_nsec()) }
+    }
+}
+
+/// An ELF file that is open for reading.
+#[derive(Debug)]
+pub struct Source {
+    file: File,
+    map: ReadMap,
+    /// Which file this is.
+    pub identity: Identity,
+    /// The number of its names in the file system.
+    pub links: u64,
+    mode: u32,
+}
+
+impl Source {
+    /// Opens `path` if it is a regular file that starts with the ELF magic; `None` if it is another regular file.
+    ///
+    /// # Errors
+    /// [`Error::Io`], also for what is no regular file.
+    pub fn open(path: &Path, links: Links) -> Result<Option<Self>, Error> {
+        let mut flags = OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
+        if links == Links::Refuse {
+            flags |= OFlags::NOFOLLOW;
+        }
+        let flags = i32::try_from(flags.bits()).unwrap_or(0);
+        let file = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(Error::io("cannot open"))?;
+        let mut magic = [0; 4];
+        // A short file has no magic; a directory or a pipe has no offset to read at.
+        match file.read_exact_at(&mut magic, 0) {
+            Ok(()) if magic == MAGIC => {}
+            Ok(()) => return Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+            Err(error) => return Err(Error::io("cannot read")(error)),
+        }
+        let stat = file.metadata().map_err(Error::io("cannot stat"))?;
+        if !stat.is_file() {
+            return Err(Error::io("cannot read")(io::Error::other("not a regular file")));
+        }
+        let map = ReadMap::new(&file, stat.len()).map_err(Error::io("cannot map"))?;
+        Ok(Some(Self { file, map, identity: Identity::from(&stat), links: stat.nlink(), mode: stat.mode() }))
+    }
+
+    /// The file's bytes.
+    pub fn bytes(&self) -> &[u8] {
+        &self.map
+    }
+
+    /// The open descriptor.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Opens the same file, by its descriptor and not by its name, for writing as well.
+    ///
+    /// A read-only file is made writable for the moment of this call; its mode is back before it returns.
+    ///
+    /// # Errors
+    /// [`Error::Io`] where the system refuses; [`Error::Changed`] where the file is not as it was.
+    pub fn open_for_writing(&self) -> Result<File, Error> {
+        let name = format!("/proc/self/fd/{}", self.file.as_raw_fd());
+        let open = || OpenOptions::new().read(true).write(true).open(&name);
+        let opened = match open() {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied && self.mode & OWNER_WRITE == 0 => {
+                let mode = |mode| self.file.set_permissions(Permissions::from_mode(mode & 0o7777));
+                mode(self.mode | OWNER_WRITE).map_err(Error::io("cannot make writable"))?;
+                let opened = open();
+                mode(self.mode).map_err(Error::io("cannot give the mode back"))?;
+                opened
+            }
+            opened => opened,
+        };
+        let file = opened.map_err(Error::io("cannot open for writing"))?;
+        self.check_unchanged(&file)?;
+        Ok(file)
+    }
+
+    /// # Errors
+    /// [`Error::Changed`] where `file` is not the file, of the size and time, that was mapped.
+    pub fn check_unchanged(&self, file: &File) -> Result<(), Error> {
+        let stat = file.metadata().map_err(Error::io("cannot stat"))?;
+        if Identity::from(&stat) == self.identity { Ok(()) } else { Err(Error::Changed) }
+    }
+}
+
+const OWNER_WRITE: u32 = 0o200;

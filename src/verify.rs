@@ -1,0 +1,389 @@
+//! Reads the planned file back with a second parser before anything is written.
+//!
+//! The editor works on `object`'s structs; this module reads with `goblin`, and only its lazy parts: its eager ones
+//! refuse files that loaders accept. The planned file exists only as an overlay: the original's bytes with the edits
+//! laid over the windows that are read.
+
+use std::ops::Range;
+
+use goblin::container::{Container, Ctx};
+use goblin::elf::dynamic::{self, Dynamic};
+use goblin::elf::program_header::{self, ProgramHeader};
+use goblin::elf::section_header::{self, SectionHeader};
+use goblin::elf::{Elf, Header};
+
+use crate::Error;
+use crate::decide::Tag;
+use crate::plan::Plan;
+
+/// Compares what `plan` makes of `original` with what it means to make.
+///
+/// # Errors
+/// [`Error::Unverified`] with the first difference. It is a defect of this program, not of the file.
+pub fn verify(original: &[u8], plan: &Plan) -> Result<(), Error> {
+    check(original, plan).map_err(Error::Unverified)
+}
+
+fn check(original: &[u8], plan: &Plan) -> Result<(), String> {
+    let before = Reading::of(&Overlay { original, plan: None })?;
+    let planned = Overlay { original, plan: Some(plan) };
+    let after = Reading::of(&planned)?;
+    check_loads(&before, &after, plan)?;
+    check_other_segments(&before, &after, plan)?;
+    check_dynamic(&before, &after, plan)?;
+    check_sections(&before, &after, plan)?;
+    check_search_path(&planned, &after, plan)?;
+    check_places(original, &before, plan)
+}
+
+/// The original with the edits of a plan laid over it.
+struct Overlay<'a> {
+    original: &'a [u8],
+    plan: Option<&'a Plan>,
+}
+
+impl Overlay<'_> {
+    fn len(&self) -> u64 {
+        self.plan.map_or(self.original.len() as u64, |plan| plan.new_len)
+    }
+
+    /// The bytes of a window; those that neither the original nor an edit has are zero.
+    fn read(&self, at: u64, len: u64) -> Result<Vec<u8>, String> {
+        let end = at.checked_add(len).filter(|end| *end <= self.len()).ok_or("a table lies outside the file")?;
+        let size = usize::try_from(len).map_err(|error| error.to_string())?;
+        let mut window = vec![0; size];
+        lay_over(&mut window, at, 0, self.original);
+        for edit in self.plan.iter().flat_map(|plan| &plan.edits) {
+            if edit.at.0 < end && edit.range().end.0 > at {
+                let bytes = edit.content.resolve(self.original).ok_or("an edit copies from outside the file")?;
+                lay_over(&mut window, at, edit.at.0, bytes);
+            }
+        }
+        Ok(window)
+    }
+
+    fn string(&self, at: u64) -> Result<Vec<u8>, String> {
+        const STEP: u64 = 256;
+        let mut string = Vec::new();
+        loop {
+            let from = at.checked_add(string.len() as u64).ok_or("a string past 2^64")?;
+            let window = self.read(from, STEP.min(self.len().saturating_sub(from)))?;
+            if window.is_empty() {
+                return Err("a string without an end".into());
+            }
+            match window.iter().position(|&byte| byte == 0) {
+                Some(end) => {
+                    string.extend(window.iter().take(end));
+                    return Ok(string);
+                }
+                None => string.extend(window),
+            }
+        }
+    }
+}
+
+/// Copies the part of `bytes`, which lie at `bytes_at`, that falls into `window`, which lies at `at`.
+fn lay_over(window: &mut [u8], at: u64, bytes_at: u64, bytes: &[u8]) {
+    let end = at.saturating_add(window.len() as u64).min(bytes_at.saturating_add(bytes.len() as u64));
+    let start = at.max(bytes_at);
+    let index = |position: u64, base: u64| usize::try_from(position.saturating_sub(base)).unwrap_or(usize::MAX);
+    if start < end {
+        let target = window.get_mut(index(start, at)..index(end, at));
+        let source = bytes.get(index(start, bytes_at)..index(end, bytes_at));
+        if let (Some(target), Some(source)) = (target, source) {
+            target.copy_from_slice(source);
+        }
+    }
+}
+
+/// The header tables as goblin reads them.
+struct Reading {
+    header: Header,
+    segments: Vec<ProgramHeader>,
+    dynamic: Vec<(u64, u64)>,
+    dynamic_range: Range<u64>,
+    sections: Vec<SectionHeader>,
+}
+
+impl Reading {
+    fn of(file: &Overlay<'_>) -> Result<Self, String> {
+        let failed = |error: goblin::error::Error| error.to_string();
+        let header = Elf::parse_header(&file.read(0, file.len().min(64))?).map_err(failed)?;
+        let container = header.container().map_err(failed)?;
+        let ctx = Ctx::new(container, header.endianness().map_err(failed)?);
+        let (phdr_size, shdr_size): (u64, u64) = if container == Container::Big { (56, 64) } else { (32, 40) };
+
+        let count = usize::from(header.e_phnum);
+        let table = file.read(header.e_phoff, phdr_size.saturating_mul(count as u64))?;
+        let segments = ProgramHeader::parse(&table, 0, count, ctx).map_err(failed)?;
+
+        let place = segments.iter().find(|segment| segment.p_type == program_header::PT_DYNAMIC);
+        let place = place.ok_or("no PT_DYNAMIC")?;
+        let window = file.read(place.p_offset, place.p_filesz)?;
+        // goblin looks for the table at p_offset; the window starts at 0.
+        let in_window = ProgramHeader { p_offset: 0, ..place.clone() };
+        let dynamic = Dynamic::parse(&window, &[in_window], ctx).map_err(failed)?.ok_or("no dynamic table")?;
+        let dynamic = dynamic.dyns.iter().map(|entry| (entry.d_tag, entry.d_val));
+        let dynamic = dynamic.take_while(|(tag, _)| *tag != dynamic::DT_NULL).collect();
+
+        let count = u64::from(header.e_shnum);
+        let size = shdr_size.saturating_mul(count);
+        let inside = header.e_shoff.checked_add(size).is_some_and(|end| end <= file.original.len() as u64);
+        let sections = if header.e_shoff == 0 || count == 0 || !inside {
+            Vec::new()
+        } else {
+            let table = file.read(header.e_shoff, size)?;
+            SectionHeader::parse_from(&table, 0, usize::from(header.e_shnum), ctx).map_err(failed)?
+        };
+        let dynamic_range = place.p_offset..place.p_offset.saturating_add(place.p_filesz);
+        Ok(Self { header, segments, dynamic, dynamic_range, sections })
+    }
+
+    fn loads(&self) -> impl Iterator<Item = &ProgramHeader> {
+        self.segments.iter().filter(|segment| segment.p_type == program_header::PT_LOAD)
+    }
+
+    fn value(&self, tag: u64) -> Option<u64> {
+        self.dynamic.iter().rev().find(|(found, _)| *found == tag).map(|(_, value)| *value)
+    }
+
+    fn offset_of(&self, addr: u64) -> Option<u64> {
+        self.loads().find_map(|load| {
+            let inside = addr.checked_sub(load.p_vaddr)?;
+            (inside < load.p_filesz).then(|| load.p_offset.checked_add(inside))?
+        })
+    }
+}
+
+/// Where the byte that was at file offset `before` is afterwards, and its address there, if a table moved it.
+fn moved(plan: &Plan, before: u64) -> Option<(u64, u64)> {
+    let table = plan.moves.iter().find(|table| table.from.start.0 <= before && before < table.from.end.0)?;
+    let inside = before - table.from.start.0;
+    Some((table.to.0.checked_add(inside)?, table.addr.0.checked_add(inside)?))
+}
+
+fn check_loads(before: &Reading, after: &Reading, plan: &Plan) -> Result<(), String> {
+    let (page, wide_page) = (0x1000, 0x1_0000);
+    let page = match before.header.e_machine {
+        goblin::elf::header::EM_AARCH64
+        | goblin::elf::header::EM_PPC64
+        | goblin::elf::header::EM_PPC
+        | goblin::elf::header::EM_MIPS => wide_page,
+        _ => page,
+    };
+    let mut last_end = 0u64;
+    for load in after.loads() {
+        let name = format!("the segment at {:#x}", load.p_vaddr);
+        let end = load.p_offset.checked_add(load.p_filesz).filter(|end| *end <= plan.new_len);
+        end.ok_or_else(|| format!("{name} ends behind the file"))?;
+        if load.p_filesz > load.p_memsz {
+            return Err(format!("{name} has p_filesz > p_memsz"));
+        }
+        let known = before.loads().find(|old| old.p_vaddr == load.p_vaddr && old.p_offset == load.p_offset);
+        if let Some(old) = known {
+            let grown = load.p_filesz >= old.p_filesz && load.p_memsz >= old.p_memsz;
+            let bss_kept = load.p_memsz - load.p_filesz == old.p_memsz.saturating_sub(old.p_filesz);
+            if !grown || !bss_kept || load.p_flags != old.p_flags || load.p_align != old.p_align {
+                return Err(format!("{name} is not the one that it was"));
+            }
+        } else if load.is_write() && load.is_executable() {
+            return Err(format!("{name} is new, writable and executable"));
+        }
+        let align = load.p_align.max(1);
+        if load.p_vaddr % align != load.p_offset % align {
+            return Err(format!("{name} has an address and an offset that are not congruent"));
+        }
+        let new = known.is_none_or(|old| old.p_memsz != load.p_memsz);
+        let near = load.p_align.clamp(0x1000, page);
+        if load.p_vaddr < last_end || (new && load.p_vaddr / near * near < last_end && known.is_none()) {
+            return Err(format!("{name} is too close to the one before it"));
+        }
+        last_end = load.p_vaddr.checked_add(load.p_memsz).ok_or_else(|| format!("{name} ends past 2^64"))?;
+    }
+    let kept = before.loads().all(|old| after.loads().any(|load| load.p_vaddr == old.p_vaddr));
+    if !kept {
+        return Err("a segment is gone".into());
+    }
+    Ok(())
+}
+
+fn check_other_segments(before: &Reading, after: &Reading, plan: &Plan) -> Result<(), String> {
+    let others = |reading: &Reading| -> Vec<ProgramHeader> {
+        let wanted = |segment: &&ProgramHeader| {
+            !matches!(segment.p_type, program_header::PT_LOAD | program_header::PT_NULL | program_header::PT_PHDR)
+        };
+        reading.segments.iter().filter(wanted).cloned().collect()
+    };
+    let mut remaining = others(after);
+    let properties: Vec<_> =
+        before.segments.iter().filter(|segment| segment.p_type == program_header::PT_GNU_PROPERTY).collect();
+    for mut wanted in others(before) {
+        let repeats_property = wanted.p_type == program_header::PT_NOTE
+            && properties.iter().any(|found| found.p_offset == wanted.p_offset && found.p_filesz == wanted.p_filesz);
+        if let Some((offset, addr)) = moved(plan, wanted.p_offset).filter(|_| wanted.p_filesz > 0) {
+            (wanted.p_offset, wanted.p_vaddr, wanted.p_paddr) = (offset, addr, addr);
+        }
+        match remaining.iter().position(|found| *found == wanted) {
+            Some(index) => {
+                remaining.remove(index);
+            }
+            None if repeats_property => {}
+            None => return Err(format!("the program header of type {:#x} is not the one meant", wanted.p_type)),
+        }
+    }
+    if remaining.is_empty() { Ok(()) } else { Err("a program header too many".into()) }
+}
+
+fn check_dynamic(before: &Reading, after: &Reading, plan: &Plan) -> Result<(), String> {
+    let is_path = |tag: u64| tag == dynamic::DT_RPATH || tag == dynamic::DT_RUNPATH;
+    let others = |reading: &Reading| -> Vec<(u64, u64)> {
+        reading.dynamic.iter().copied().filter(|(tag, _)| !is_path(*tag) && *tag != dynamic::DT_STRSZ).collect()
+    };
+    let tables = [
+        dynamic::DT_STRTAB,
+        dynamic::DT_SYMTAB,
+        dynamic::DT_HASH,
+        dynamic::DT_GNU_HASH,
+        dynamic::DT_VERSYM,
+        dynamic::DT_VERDEF,
+        dynamic::DT_VERNEED,
+    ];
+    let mut wanted = others(before);
+    for (tag, value) in &mut wanted {
+        let new_place = before.offset_of(*value).and_then(|offset| moved(plan, offset));
+        if let Some((_, addr)) = new_place.filter(|_| tables.contains(tag)) {
+            *value = addr;
+        }
+    }
+    let found = others(after);
+    let needed = |list: &[(u64, u64)]| -> Vec<u64> {
+        list.iter().filter(|(tag, _)| *tag == dynamic::DT_NEEDED).map(|(_, value)| *value).collect()
+    };
+    if needed(&wanted) != needed(&found) {
+        return Err("DT_NEEDED has another order".into());
+    }
+    let sorted = |mut list: Vec<(u64, u64)>| {
+        // Its value is relative to its own entry, which may have moved.
+        list.retain(|(tag, _)| *tag != 0x7000_0035);
+        list.sort_unstable();
+        list
+    };
+    if sorted(wanted) != sorted(found) {
+        return Err("an entry of the dynamic table changed that should not".into());
+    }
+    Ok(())
+}
+
+fn check_sections(before: &Reading, after: &Reading, plan: &Plan) -> Result<(), String> {
+    if before.sections.len() != after.sections.len() {
+        return Err("the number of sections changed".into());
+    }
+    let strings = (after.value(dynamic::DT_STRTAB), after.value(dynamic::DT_STRSZ));
+    let old_strings = (before.value(dynamic::DT_STRTAB), before.value(dynamic::DT_STRSZ));
+    for (index, (old, new)) in before.sections.iter().zip(&after.sections).enumerate() {
+        let mut wanted = old.clone();
+        let has_bytes = old.sh_type != section_header::SHT_NOBITS && old.is_alloc() && old.sh_size > 0;
+        if let Some((offset, addr)) = moved(plan, old.sh_offset).filter(|_| has_bytes) {
+            (wanted.sh_offset, wanted.sh_addr) = (offset, addr);
+        }
+        let is_strings = old.sh_type == section_header::SHT_STRTAB
+            && old.is_alloc()
+            && (Some(old.sh_addr), Some(old.sh_size)) == old_strings;
+        if is_strings {
+            wanted.sh_size = strings.1.unwrap_or(0);
+            if (Some(new.sh_addr), Some(new.sh_size)) != strings || after.offset_of(new.sh_addr) != Some(new.sh_offset)
+            {
+                return Err("the section header of .dynstr does not agree with DT_STRTAB".into());
+            }
+        }
+        if *new != wanted {
+            return Err(format!("section header {index} is not the one meant"));
+        }
+    }
+    Ok(())
+}
+
+fn check_search_path(planned: &Overlay<'_>, after: &Reading, plan: &Plan) -> Result<(), String> {
+    let (tag, other) = match plan.change.tag {
+        Tag::Runpath => (dynamic::DT_RUNPATH, dynamic::DT_RPATH),
+        Tag::Rpath => (dynamic::DT_RPATH, dynamic::DT_RUNPATH),
+    };
+    let value = after.value(tag).ok_or("the search path's tag is missing")?;
+    if after.value(other).is_some() {
+        return Err("the other search path tag is still there".into());
+    }
+    let size = after.value(dynamic::DT_STRSZ).ok_or("no DT_STRSZ")?;
+    let table = after.value(dynamic::DT_STRTAB).and_then(|addr| after.offset_of(addr)).ok_or("no DT_STRTAB")?;
+    if value.checked_add(plan.change.path.len() as u64).is_none_or(|end| end >= size) {
+        return Err("the search path lies outside the string table".into());
+    }
+    let found = planned.string(table.checked_add(value).ok_or("a string past 2^64")?)?;
+    if found != plan.change.path {
+        return Err("the search path is not the one meant".into());
+    }
+    Ok(())
+}
+
+/// Every edit must lie where an edit may: in the tables that change, in a place that a moved table left, in the old
+/// string table, or in bytes that no section had.
+fn check_places(original: &[u8], before: &Reading, plan: &Plan) -> Result<(), String> {
+    let range = |at: u64, size: u64| at..at.saturating_add(size);
+    let big = before.header.container().is_ok_and(Container::is_big);
+    let (phdr_size, shdr_size): (u64, u64) = if big { (56, 64) } else { (32, 40) };
+    let header = range(0, if big { 64 } else { 52 });
+    let segment_table = range(before.header.e_phoff, phdr_size.saturating_mul(before.segments.len() as u64));
+    let section_table = range(before.header.e_shoff, shdr_size.saturating_mul(before.sections.len() as u64));
+    let symbols = before
+        .sections
+        .iter()
+        .filter(|section| matches!(section.sh_type, section_header::SHT_SYMTAB | section_header::SHT_DYNSYM));
+    let mut allowed = vec![header, segment_table, section_table, before.dynamic_range.clone()];
+    allowed.extend(symbols.map(|section| range(section.sh_offset, section.sh_size)));
+    allowed.extend(plan.moves.iter().map(|table| table.from.start.0..table.from.end.0));
+    let strings = before.value(dynamic::DT_STRTAB).and_then(|addr| before.offset_of(addr));
+    let strings = strings.map(|at| range(at, before.value(dynamic::DT_STRSZ).unwrap_or(0)));
+    allowed.extend(strings);
+    let used: Vec<Range<u64>> = before
+        .sections
+        .iter()
+        .filter(|section| !matches!(section.sh_type, section_header::SHT_NOBITS | section_header::SHT_NULL))
+        .map(|section| range(section.sh_offset, section.sh_size))
+        .collect();
+    for edit in &plan.edits {
+        let edit_range = edit.at.0..edit.range().end.0;
+        let inside = |place: &Range<u64>| place.start <= edit_range.start && edit_range.end <= place.end;
+        let touches = |place: &&Range<u64>| place.start < edit_range.end && edit_range.start < place.end;
+        if allowed.iter().any(inside) {
+            continue;
+        }
+        let hits_moved_only = used.iter().filter(touches).all(|section| {
+            plan.moves.iter().any(|table| table.from.start.0 <= section.start && section.end <= table.from.end.0)
+        });
+        if !hits_moved_only {
+            return Err(format!("the edit at {:#x} ({}) lies in a section", edit.at.0, edit.why));
+        }
+        let in_file = edit_range.start.min(original.len() as u64)..edit_range.end.min(original.len() as u64);
+        if in_file.start < in_file.end && before.sections.is_empty() {
+            let window = Overlay { original, plan: None }.read(in_file.start, in_file.end - in_file.start)?;
+            if window.len() > 7 && window.iter().any(|&byte| byte != 0) {
+                return Err(format!("the edit at {:#x} ({}) lies on bytes that may be in use", edit.at.0, edit.why));
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::lay_over;
+
+    #[test]
+    fn edits_are_cut_to_the_window() {
+        let mut window = *b"........";
+        lay_over(&mut window, 10, 6, b"aaaaaa");
+        lay_over(&mut window, 10, 14, b"bb");
+        lay_over(&mut window, 10, 17, b"cccc");
+        lay_over(&mut window, 10, 18, b"dddd");
+        assert_eq!(&window, b"aa..bb.c");
+    }
+}

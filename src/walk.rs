@@ -1,0 +1,233 @@
+//! The files to look at: those named, and those in the directories named, each once, in parallel.
+
+use std::collections::{BTreeSet, HashMap};
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::Error;
+use crate::elf::NotCandidate;
+use crate::source::{Identity, Links, Source};
+
+/// What the walk came upon.
+#[derive(Debug)]
+pub struct Walked<T> {
+    /// One entry for each ELF file, by path.
+    pub files: Vec<Found<T>>,
+    /// What could not be looked at, and named files that are no ELF files, by path.
+    pub problems: Vec<(PathBuf, Error)>,
+    /// Regular files without the ELF magic.
+    pub others: u64,
+}
+
+/// An ELF file under the name it was first found by.
+#[derive(Debug)]
+pub struct Found<T> {
+    /// That name.
+    pub path: PathBuf,
+    /// Whether the user named it, or a directory above it.
+    pub links: Links,
+    /// Which file it is.
+    pub identity: Identity,
+    /// How many names the file system has for it, less those that the walk found: hard links elsewhere.
+    pub links_elsewhere: u64,
+    /// What `look` made of it.
+    pub seen: T,
+}
+
+/// What the walk passes over: names found in directories, never those that the user gave.
+#[derive(Debug, Clone, Default)]
+pub struct Exclude(Vec<glob::Pattern>);
+
+impl Exclude {
+    /// Patterns with `*`, `?`, `[…]` and `**`. One without a slash is compared with the name of each file and
+    /// directory, one with a slash with the path from the directory given.
+    ///
+    /// # Errors
+    /// The pattern that cannot be read, and why.
+    pub fn new(patterns: impl IntoIterator<Item = String>) -> Result<Self, String> {
+        let read = |text: String| glob::Pattern::new(&text).map_err(|error| format!("{text}: {error}"));
+        Ok(Self(patterns.into_iter().map(read).collect::<Result<_, _>>()?))
+    }
+
+    fn matches(&self, root: &Path, path: &Path) -> bool {
+        self.0.iter().any(|pattern| {
+            let subject = if pattern.as_str().contains('/') {
+                path.strip_prefix(root).unwrap_or(path).as_os_str()
+            } else {
+                path.file_name().unwrap_or_default()
+            };
+            pattern.matches(&subject.to_string_lossy())
+        })
+    }
+}
+
+/// Calls `look` for every ELF file at or below `paths`, each (device, inode) once. Symbolic links are followed where
+/// named, not where found.
+pub fn walk<T: Send>(paths: &[PathBuf], exclude: &Exclude, look: impl Fn(&Path, &Source) -> T + Sync) -> Walked<T> {
+    let walk = Walk { look, exclude, state: Mutex::default(), others: AtomicU64::new(0) };
+    rayon::scope(|scope| {
+        for path in paths {
+            match fs::metadata(path) {
+                Ok(stat) if stat.is_dir() => walk.directory(path, path.clone(), scope),
+                Ok(stat) if stat.is_file() => scope.spawn(|_| walk.file(path.clone(), Links::Follow)),
+                Ok(_) => walk.problem(path.clone(), Error::Protected("neither a file nor a directory".into())),
+                Err(error) => walk.problem(path.clone(), Error::io("cannot look at it")(error)),
+            }
+        }
+    });
+    let state = walk.state.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let mut files: Vec<Found<T>> = state.files.into_values().filter_map(Entry::finish).collect();
+    files.sort_by(|a, b| a.path.cmp(&b.path));
+    let mut problems = state.problems;
+    problems.sort_by(|a, b| a.0.cmp(&b.0));
+    Walked { files, problems, others: walk.others.into_inner() }
+}
+
+struct Walk<'e, L, T> {
+    look: L,
+    exclude: &'e Exclude,
+    state: Mutex<State<T>>,
+    others: AtomicU64,
+}
+
+struct State<T> {
+    files: HashMap<(u64, u64), Entry<T>>,
+    problems: Vec<(PathBuf, Error)>,
+}
+
+impl<T> Default for State<T> {
+    fn default() -> Self {
+        Self { files: HashMap::new(), problems: Vec::new() }
+    }
+}
+
+/// A file in the making: its names may still grow while another thread looks at its bytes.
+struct Entry<T> {
+    path: PathBuf,
+    links: Links,
+    identity: Identity,
+    link_count: u64,
+    /// Names as directory and last component, so that `a` and `./a` are one. Empty where there is one link only.
+    names: BTreeSet<(PathBuf, OsString)>,
+    seen: Option<T>,
+}
+
+impl<T> Entry<T> {
+    fn finish(self) -> Option<Found<T>> {
+        let names = (self.names.len() as u64).max(1);
+        Some(Found {
+            path: self.path,
+            links: self.links,
+            identity: self.identity,
+            links_elsewhere: self.link_count.saturating_sub(names),
+            seen: self.seen?,
+        })
+    }
+}
+
+impl<T: Send, L: Fn(&Path, &Source) -> T + Sync> Walk<'_, L, T> {
+    fn directory<'s>(&'s self, root: &'s Path, path: PathBuf, scope: &rayon::Scope<'s>) {
+        let entries = match fs::read_dir(&path) {
+            Ok(entries) => entries,
+            Err(error) => return self.problem(path, Error::io("cannot read the directory")(error)),
+        };
+        for entry in entries {
+            let entry = match entry {
+                Ok(entry) => entry,
+                Err(error) => {
+                    self.problem(path.clone(), Error::io("cannot read the directory")(error));
+                    continue;
+                }
+            };
+            let name = entry.path();
+            if self.exclude.matches(root, &name) {
+                continue;
+            }
+            match entry.file_type() {
+                Ok(kind) if kind.is_dir() => scope.spawn(move |scope| self.directory(root, name, scope)),
+                Ok(kind) if kind.is_file() => self.file(name, Links::Refuse),
+                Ok(_) => {}
+                Err(error) => self.problem(name, Error::io("cannot look at it")(error)),
+            }
+        }
+    }
+
+    fn file(&self, path: PathBuf, links: Links) {
+        let source = match Source::open(&path, links) {
+            Ok(Some(source)) => source,
+            Ok(None) => {
+                self.others.fetch_add(1, Ordering::Relaxed);
+                if links == Links::Follow {
+                    self.problem(path, Error::NotCandidate(NotCandidate::NotElf));
+                }
+                return;
+            }
+            Err(error) => return self.problem(path, error),
+        };
+        if !self.enter(&path, links, &source) {
+            return;
+        }
+        let seen = (self.look)(&path, &source);
+        if let Some(entry) = self.state().files.get_mut(&source.identity.inode) {
+            entry.seen = Some(seen);
+        }
+    }
+
+    /// Notes the file under this name; whether this is the first of its names.
+    fn enter(&self, path: &Path, links: Links, source: &Source) -> bool {
+        let name = (source.links > 1).then(|| one_spelling(path)).flatten();
+        let mut state = self.state();
+        let mut first = false;
+        let entry = state.files.entry(source.identity.inode).or_insert_with(|| {
+            first = true;
+            Entry {
+                path: path.to_owned(),
+                links,
+                identity: source.identity,
+                link_count: source.links,
+                names: BTreeSet::new(),
+                seen: None,
+            }
+        });
+        entry.names.extend(name);
+        first
+    }
+
+    fn problem(&self, path: PathBuf, error: Error) {
+        self.state().problems.push((path, error));
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, State<T>> {
+        // A panic in another thread leaves the maps whole: each change is one insertion.
+        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+/// Directory and last component of a name, the directory without links and dots.
+fn one_spelling(path: &Path) -> Option<(PathBuf, OsString)> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    Some((fs::canonicalize(parent).ok()?, path.file_name()?.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_without_a_slash_is_for_names_one_with_a_slash_for_paths() {
+        let excludes = |pattern: &str, path: &str| {
+            let exclude = Exclude::new([pattern.to_owned()]).expect("a good pattern");
+            exclude.matches(Path::new("/out"), Path::new(path))
+        };
+        assert!(excludes("*.debug", "/out/lib/debug/libx.debug"));
+        assert!(excludes("tests", "/out/share/tests"));
+        assert!(excludes("lib/*.so", "/out/lib/libx.so"));
+        assert!(!excludes("lib/*.so", "/out/x/lib/libx.so"));
+        assert!(excludes("**/lib/*.so", "/out/x/lib/libx.so"));
+        assert!(!excludes("out", "/out/lib"));
+        assert!(Exclude::new(["[".to_owned()]).is_err());
+    }
+}
