@@ -1,0 +1,7 @@
+//! What several test files share. Each test binary uses a part of it only.
+#![allow(dead_code, unused_imports)]
+
+pub mod hand;
+pub mod lab;
+pub mod referee;
+pub mod tools;
