@@ -15,7 +15,7 @@ use crate::detect::{Depth, Detection, DriverNames};
 use crate::elf::{Image, NotCandidate};
 use crate::facts::{Facts, search_paths};
 use crate::links::{Protection, Way, copy_beside, open_copy};
-use crate::plan::{Change, Rung, plan};
+use crate::plan::{Change, EntryFor, Rung, plan};
 use crate::source::{Links, Source};
 use crate::tree::{Tree, expand_origin};
 use crate::verify::verify;
@@ -82,6 +82,8 @@ pub struct Changed {
     pub decision: Decision,
     /// Where the string went.
     pub rung: Rung,
+    /// Where the tag's entry came from.
+    pub entry: EntryFor,
     /// Bytes that the file grew by.
     pub growth: u64,
     /// Whether a copy took the file's name.
@@ -206,7 +208,7 @@ fn fix_file(found: &Found<Surveyed>, inherits: impl Fn() -> bool, options: &Opti
         }
     }
     let growth = plan.growth(source.identity.len);
-    Ok(Some(Changed { old, decision, rung: plan.rung, growth, link_broken: way == Way::Copy }))
+    Ok(Some(Changed { old, decision, rung: plan.rung, entry: plan.entry, growth, link_broken: way == Way::Copy }))
 }
 
 fn decide_for(

@@ -4,6 +4,7 @@
 //! refuse files that loaders accept. The planned file exists only as an overlay: the original's bytes with the edits
 //! laid over the windows that are read.
 
+use std::collections::HashSet;
 use std::ops::Range;
 
 use goblin::container::{Container, Ctx};
@@ -14,7 +15,10 @@ use goblin::elf::{Elf, Header};
 
 use crate::Error;
 use crate::decide::Tag;
-use crate::plan::Plan;
+use crate::plan::{EntryFor, Plan};
+
+/// Unknown to goblin.
+const DT_MIPS_RLD_MAP_REL: u64 = 0x7000_0035;
 
 /// Compares what `plan` makes of `original` with what it means to make.
 ///
@@ -222,6 +226,10 @@ fn check_other_segments(before: &Reading, after: &Reading, plan: &Plan) -> Resul
             && properties.iter().any(|found| found.p_offset == wanted.p_offset && found.p_filesz == wanted.p_filesz);
         if let Some((offset, addr)) = moved(plan, wanted.p_offset).filter(|_| wanted.p_filesz > 0) {
             (wanted.p_offset, wanted.p_vaddr, wanted.p_paddr) = (offset, addr, addr);
+            if wanted.p_type == program_header::PT_DYNAMIC {
+                let grown = after.dynamic_range.end.saturating_sub(after.dynamic_range.start).max(wanted.p_filesz);
+                (wanted.p_filesz, wanted.p_memsz) = (grown, grown);
+            }
         }
         match remaining.iter().position(|found| *found == wanted) {
             Some(index) => {
@@ -249,6 +257,14 @@ fn check_dynamic(before: &Reading, after: &Reading, plan: &Plan) -> Result<(), S
         dynamic::DT_VERNEED,
     ];
     let mut wanted = others(before);
+    if let EntryFor::GivenUp(index) = plan.entry {
+        let given_up = before.dynamic.get(index).copied();
+        let hints = [dynamic::DT_RELACOUNT, dynamic::DT_RELCOUNT];
+        if !given_up.is_some_and(|(tag, _)| hints.contains(&tag)) {
+            return Err("the entry that is given up is no hint".into());
+        }
+        wanted.retain(|entry| Some(*entry) != given_up);
+    }
     for (tag, value) in &mut wanted {
         let new_place = before.offset_of(*value).and_then(|offset| moved(plan, offset));
         if let Some((_, addr)) = new_place.filter(|_| tables.contains(tag)) {
@@ -256,16 +272,20 @@ fn check_dynamic(before: &Reading, after: &Reading, plan: &Plan) -> Result<(), S
         }
     }
     let found = others(after);
+    // A library that is named twice is loaded once.
     let needed = |list: &[(u64, u64)]| -> Vec<u64> {
-        list.iter().filter(|(tag, _)| *tag == dynamic::DT_NEEDED).map(|(_, value)| *value).collect()
+        let mut seen = HashSet::new();
+        let all = list.iter().filter(|(tag, _)| *tag == dynamic::DT_NEEDED).map(|(_, value)| *value);
+        all.filter(|value| seen.insert(*value)).collect()
     };
     if needed(&wanted) != needed(&found) {
         return Err("DT_NEEDED has another order".into());
     }
     let sorted = |mut list: Vec<(u64, u64)>| {
         // Its value is relative to its own entry, which may have moved.
-        list.retain(|(tag, _)| *tag != 0x7000_0035);
+        list.retain(|(tag, _)| *tag != DT_MIPS_RLD_MAP_REL);
         list.sort_unstable();
+        list.dedup_by(|a, b| a == b && a.0 == dynamic::DT_NEEDED);
         list
     };
     if sorted(wanted) != sorted(found) {
@@ -289,6 +309,10 @@ fn check_sections(before: &Reading, after: &Reading, plan: &Plan) -> Result<(), 
         let is_strings = old.sh_type == section_header::SHT_STRTAB
             && old.is_alloc()
             && (Some(old.sh_addr), Some(old.sh_size)) == old_strings;
+        let is_dynamic = old.sh_type == section_header::SHT_DYNAMIC && wanted.sh_offset != old.sh_offset;
+        if is_dynamic {
+            wanted.sh_size = after.dynamic_range.end.saturating_sub(after.dynamic_range.start);
+        }
         if is_strings {
             wanted.sh_size = strings.1.unwrap_or(0);
             if (Some(new.sh_addr), Some(new.sh_size)) != strings || after.offset_of(new.sh_addr) != Some(new.sh_offset)

@@ -1,4 +1,5 @@
-//! Rung *append*: one new read-only `PT_LOAD` at the end of the file holds `.dynstr`; a header slot is free.
+//! Rung *append*: one new `PT_LOAD` at the end of the file holds `.dynstr`; a header slot is free. It is read-only,
+//! unless `.dynamic` has to move into it, too (see `dynamic`).
 //!
 //! Needs: a `PT_NULL` behind the last `PT_LOAD`; or zero bytes that nothing uses behind the program header table; or
 //! the `PT_NOTE` that repeats `PT_GNU_PROPERTY`, which glibc and kernels read through the latter. No payload behind
@@ -18,19 +19,20 @@ pub(super) fn attempt(draft: &mut Draft<'_, '_>) -> Result<(), NoFit> {
     may_append(image)?;
     may_leave_its_segment(image)?;
     let slot = free_slot(image).ok_or_else(|| NoFit::new("no free program header"))?;
-    let place = new_segment(image, 1)?;
-    let size = draft.grown_table_len()?;
-    draft.fill_table(place.at)?;
+    let mut segment = Contents::at(new_segment(image, draft)?);
+    let flags = segment.take_dynamic(draft)?;
+    let (strings_at, strings_addr) = segment.take(draft.grown_table_len()?, 1)?;
+    draft.fill_table(strings_at)?;
     match slot {
-        HeaderSlot::Reuse(index) => fill_header(draft, index, &place, size, elf::PF_R)?,
+        HeaderSlot::Reuse(index) => fill_header(draft, index, &segment, flags)?,
         HeaderSlot::Gap => {
-            let index = image.segments.len();
-            write_header(draft, index, &place, size, elf::PF_R)?;
+            write_header(draft, image.segments.len(), &segment, flags)?;
             grow_table(draft)?;
         }
     }
-    draft.switch_table(place.at, place.addr)?;
-    draft.place_table(place.at, place.addr)
+    draft.switch_table(strings_at, strings_addr)?;
+    draft.switch_dynamic()?;
+    draft.place_table(strings_at, strings_addr)
 }
 
 /// A header that can be had without moving anything.
@@ -79,16 +81,17 @@ fn gap_behind_table(image: &Image<'_>) -> Option<bool> {
 
 /// Where a new segment at the end of the file goes.
 pub(super) struct NewSegment {
-    pub(super) at: FileOffset,
-    pub(super) addr: Vaddr,
-    pub(super) align: u64,
+    at: FileOffset,
+    addr: Vaddr,
+    align: u64,
 }
 
-/// The end of the file, at the next multiple of `align` bytes, and the first free address behind all segments that is
-/// congruent to it. The file needs no padding to a page: a loader maps the page around.
-pub(super) fn new_segment(image: &Image<'_>, align: u64) -> Result<NewSegment, NoFit> {
+/// The end of the file and the first free address behind all segments that is congruent to it. The file needs no padding
+/// to a page: a loader maps the page around. With `.dynamic`, the segment starts at a word.
+pub(super) fn new_segment(image: &Image<'_>, draft: &Draft<'_, '_>) -> Result<NewSegment, NoFit> {
     let past = || NoFit::new("no address left behind the last segment");
-    let at = image.file_end().checked_round_up(align).ok_or_else(past)?;
+    let word = if draft.moves_dynamic() { u64::from(image.encoding.layout.word) } else { 1 };
+    let at = image.file_end().checked_round_up(word).ok_or_else(past)?;
     let p_align = image.loads().map(|(_, load)| image.page_size_of(load).max(load.align)).max().unwrap_or(0x1000);
     if !p_align.is_power_of_two() {
         return Err(NoFit::new("a p_align that is no power of two"));
@@ -99,17 +102,48 @@ pub(super) fn new_segment(image: &Image<'_>, align: u64) -> Result<NewSegment, N
     Ok(NewSegment { at, addr, align: p_align })
 }
 
+/// What a new segment holds, piece by piece.
+pub(super) struct Contents {
+    start: NewSegment,
+    size: u64,
+}
+
+impl Contents {
+    pub(super) fn at(start: NewSegment) -> Self {
+        Self { start, size: 0 }
+    }
+
+    /// The place of the next `len` bytes.
+    pub(super) fn take(&mut self, len: u64, align: u64) -> Result<(FileOffset, Vaddr), NoFit> {
+        let past = || NoFit::new("file offset past 2^64");
+        let end = self.start.at.checked_add(self.size).ok_or_else(past)?;
+        let at = end.checked_round_up(align).ok_or_else(past)?;
+        let before = at.checked_since(self.start.at).ok_or_else(past)?;
+        self.size = before.checked_add(len).ok_or_else(past)?;
+        Ok((at, self.start.addr.checked_add(before).ok_or_else(past)?))
+    }
+
+    /// Makes `.dynamic` the first piece where it has to move. The segment's flags: writable only for that.
+    pub(super) fn take_dynamic(&mut self, draft: &mut Draft<'_, '_>) -> Result<elf::ProgramFlags, NoFit> {
+        if !draft.moves_dynamic() {
+            return Ok(elf::PF_R);
+        }
+        let len = draft.move_dynamic(self.start.at, self.start.addr)?;
+        self.take(len, 1)?;
+        Ok(elf::ProgramFlags(elf::PF_R.0 | elf::PF_W.0))
+    }
+}
+
 /// Turns entry `index`, which nobody reads, into the new `PT_LOAD`. `PT_NULL` while its fields change.
 pub(super) fn fill_header(
     draft: &mut Draft<'_, '_>,
     index: usize,
-    place: &NewSegment,
-    size: u64,
+    segment: &Contents,
     flags: elf::ProgramFlags,
 ) -> Result<(), NoFit> {
     let p_type = draft.image.encoding.layout.p_type;
     draft.store_segment(index, p_type, u64::from(elf::PT_NULL.0), "p_type of the header that is reused")?;
-    write_fields(draft, index, place, size, flags)?;
+    write_fields(draft, index, segment, flags)?;
     draft.store_segment(index, p_type, u64::from(elf::PT_LOAD.0), "p_type of the new segment")
 }
 
@@ -117,31 +151,29 @@ pub(super) fn fill_header(
 fn write_header(
     draft: &mut Draft<'_, '_>,
     index: usize,
-    place: &NewSegment,
-    size: u64,
+    segment: &Contents,
     flags: elf::ProgramFlags,
 ) -> Result<(), NoFit> {
     let p_type = draft.image.encoding.layout.p_type;
-    write_fields(draft, index, place, size, flags)?;
+    write_fields(draft, index, segment, flags)?;
     draft.store_segment(index, p_type, u64::from(elf::PT_LOAD.0), "p_type of the new segment")
 }
 
 fn write_fields(
     draft: &mut Draft<'_, '_>,
     index: usize,
-    place: &NewSegment,
-    size: u64,
+    segment: &Contents,
     flags: elf::ProgramFlags,
 ) -> Result<(), NoFit> {
     let layout = draft.image.encoding.layout;
     const WHY: &str = "a field of the new segment's header";
     draft.store_segment(index, layout.p_flags, u64::from(flags.0), WHY)?;
-    draft.store_segment(index, layout.p_offset, place.at.0, WHY)?;
-    draft.store_segment(index, layout.p_vaddr, place.addr.0, WHY)?;
-    draft.store_segment(index, layout.p_paddr, place.addr.0, WHY)?;
-    draft.store_segment(index, layout.p_filesz, size, WHY)?;
-    draft.store_segment(index, layout.p_memsz, size, WHY)?;
-    draft.store_segment(index, layout.p_align, place.align, WHY)
+    draft.store_segment(index, layout.p_offset, segment.start.at.0, WHY)?;
+    draft.store_segment(index, layout.p_vaddr, segment.start.addr.0, WHY)?;
+    draft.store_segment(index, layout.p_paddr, segment.start.addr.0, WHY)?;
+    draft.store_segment(index, layout.p_filesz, segment.size, WHY)?;
+    draft.store_segment(index, layout.p_memsz, segment.size, WHY)?;
+    draft.store_segment(index, layout.p_align, segment.start.align, WHY)
 }
 
 /// Counts one more program header: in `PT_PHDR`, then in the file header.

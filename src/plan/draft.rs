@@ -8,6 +8,7 @@ use std::ops::Range;
 
 use object::elf;
 
+use super::dynamic::{EntryFor, NewDynamic, neutral_tag};
 use super::liveness::Liveness;
 use super::{Change, Content, Edit, Move, NoFit, Plan, Rung, Step};
 use crate::decide::Tag;
@@ -21,6 +22,11 @@ pub(super) struct Draft<'i, 'data> {
     pub(super) image: &'i Image<'data>,
     pub(super) change: &'i Change,
     pub(super) liveness: &'i Liveness,
+    entry: EntryFor,
+    /// The table in the making, where `.dynamic` moves: edits of entries go there.
+    new_dynamic: Option<NewDynamic>,
+    /// The value that [`Self::commit`] has put in force.
+    committed: Option<u64>,
     edits: Vec<Edit>,
     moves: Vec<Move>,
     new_len: u64,
@@ -32,12 +38,25 @@ fn does_not_fit(what: &str) -> NoFit {
 }
 
 impl<'i, 'data> Draft<'i, 'data> {
-    pub(super) fn new(image: &'i Image<'data>, change: &'i Change, liveness: &'i Liveness) -> Self {
-        Self { image, change, liveness, edits: Vec::new(), moves: Vec::new(), new_len: image.file_end().0 }
+    pub(super) fn new(image: &'i Image<'data>, change: &'i Change, liveness: &'i Liveness, entry: EntryFor) -> Self {
+        let (edits, moves, new_len) = (Vec::new(), Vec::new(), image.file_end().0);
+        Self { image, change, liveness, entry, new_dynamic: None, committed: None, edits, moves, new_len }
     }
 
     pub(super) fn finish(self, rung: Rung) -> Plan {
-        Plan { rung, edits: self.edits, new_len: self.new_len, moves: self.moves, change: self.change.clone() }
+        Plan {
+            rung,
+            entry: self.entry,
+            edits: self.edits,
+            new_len: self.new_len,
+            moves: self.moves,
+            change: self.change.clone(),
+        }
+    }
+
+    /// Whether `.dynamic` has to move for the new entry, which takes a new segment.
+    pub(super) fn moves_dynamic(&self) -> bool {
+        self.entry == EntryFor::MovedTable
     }
 
     /// The table's bytes.
@@ -97,17 +116,27 @@ impl<'i, 'data> Draft<'i, 'data> {
         self.store(Some(FileOffset(field.at)), value, field, why)
     }
 
+    pub(super) fn store_section(&mut self, i: usize, field: Field, value: u64, why: &'static str) -> Result<(), NoFit> {
+        self.store(self.image.section_field(i, field), value, field, why)
+    }
+
     fn dynamic_field(&self, index: usize, field: Field) -> Option<FileOffset> {
         let size = self.image.encoding.layout.dyn_size;
         self.image.dynamic.offset.checked_add((index as u64).checked_mul(size)?)?.checked_add(field.at)
     }
 
     fn store_value(&mut self, index: usize, value: u64, why: &'static str) -> Result<(), NoFit> {
+        if let Some(table) = &mut self.new_dynamic {
+            return table.set(index, |entry| entry.value = value);
+        }
         let field = self.image.encoding.layout.d_val;
         self.store(self.dynamic_field(index, field), value, field, why)
     }
 
     fn store_tag(&mut self, index: usize, tag: elf::DynamicTag, why: &'static str) -> Result<(), NoFit> {
+        if let Some(table) = &mut self.new_dynamic {
+            return table.set(index, |entry| entry.tag = tag);
+        }
         let field = self.image.encoding.layout.d_tag;
         self.store(self.dynamic_field(index, field), self.image.encoding.word(tag.0), field, why)
     }
@@ -162,12 +191,12 @@ impl<'i, 'data> Draft<'i, 'data> {
         let Some(section) = self.image.strings.section else { return Ok(()) };
         self.place_section(section, at, addr)?;
         let size = self.grown_table_len()?;
-        let field = self.image.encoding.layout.sh_size;
-        self.store(self.image.section_field(section, field), size, field, "sh_size of .dynstr")
+        self.store_section(section, self.image.encoding.layout.sh_size, size, "sh_size of .dynstr")
     }
 
     /// Puts the search path in force: the string at `value` of the table in force.
     pub(super) fn commit(&mut self, value: u64) -> Result<(), NoFit> {
+        self.committed = Some(value);
         let wanted = self.change.tag.dynamic_tag();
         let other = self.change.tag.other().dynamic_tag();
         let dynamic = &self.image.dynamic;
@@ -182,12 +211,23 @@ impl<'i, 'data> Draft<'i, 'data> {
                 self.store_value(index, value, "the search path")?;
                 self.store_tag(index, wanted, "the tag of the search path")
             }
-            (None, None) => {
-                let index = dynamic.entries.len();
-                self.store_value(index, value, "the search path")?;
-                self.store_tag(index, wanted, "the tag of the search path")
-            }
+            (None, None) => self.add_entry(wanted, value),
         }
+    }
+
+    /// Puts a first search path into `.dynamic`.
+    fn add_entry(&mut self, tag: elf::DynamicTag, value: u64) -> Result<(), NoFit> {
+        const WHY: &str = "the tag of the search path";
+        let index = match self.entry {
+            EntryFor::Spare | EntryFor::MovedTable => self.image.dynamic.entries.len(),
+            EntryFor::GivenUp(index) => {
+                // A number of relocations would be read as an offset, so the entry goes out of force first.
+                self.store_tag(index, neutral_tag(self.image, index)?, "the entry that is given up")?;
+                index
+            }
+        };
+        self.store_value(index, value, "the search path")?;
+        self.store_tag(index, tag, WHY)
     }
 
     /// Points the one search path tag to another string, once more.
@@ -199,37 +239,40 @@ impl<'i, 'data> Draft<'i, 'data> {
         }
     }
 
-    /// Takes the entry at `index` out: the last entry takes its place, then the table ends one earlier. At each step
-    /// the table says the same, but for the entry that goes.
-    fn drop_entry(&mut self, index: usize) -> Result<(), NoFit> {
+    /// Takes the entry at `index` out: it goes out of force, the last entry takes its place, then the table ends one
+    /// earlier. At each step the table says the same, but for the entry that goes.
+    pub(super) fn drop_entry(&mut self, index: usize) -> Result<(), NoFit> {
         let entries = &self.image.dynamic.entries;
         let last_index = entries.len().saturating_sub(1);
         let Some(last) = entries.get(last_index).copied() else { return Err(does_not_fit("d_tag")) };
-        let changed_by_commit = self.image.dynamic.position(self.change.tag.dynamic_tag()) == Some(last_index);
+        const WHY: &str = "the entry that takes the dropped tag's place";
         if index != last_index {
-            if last.tag == elf::DT_NEEDED {
-                return Err(NoFit::new("the second search path tag cannot go without a new order of DT_NEEDED"));
+            let neutral = neutral_tag(self.image, index)?;
+            let needed =
+                entries.iter().find(|entry| entry.tag == elf::DT_NEEDED).filter(|_| last.tag == elf::DT_NEEDED);
+            self.store_tag(index, neutral, "the search path tag that goes")?;
+            if let Some(first) = needed {
+                // The order of DT_NEEDED must stay: name the first library twice, which loads it once.
+                self.store_value(index, first.value, WHY)?;
+                return self.store_tag(index, elf::DT_NEEDED, WHY);
             }
-            let value = if changed_by_commit {
-                self.committed_value().ok_or_else(|| does_not_fit("d_val"))?
-            } else if last.tag == elf::DT_MIPS_RLD_MAP_REL {
-                // Relative to the entry's own address.
-                let distance = (last_index - index) as u64 * self.image.encoding.layout.dyn_size;
-                self.image.encoding.word(last.value.wrapping_add(distance) as i64)
-            } else {
-                last.value
+            let changed_by_commit = self.image.dynamic.position(self.change.tag.dynamic_tag()) == Some(last_index);
+            let value = match self.committed.filter(|_| changed_by_commit) {
+                Some(value) => value,
+                None if last.tag == elf::DT_MIPS_RLD_MAP_REL => self.rld_map_rel(last.value, last_index, index),
+                None => last.value,
             };
-            self.store_value(index, value, "the entry that takes the dropped tag's place")?;
-            self.store_tag(index, last.tag, "the entry that takes the dropped tag's place")?;
+            self.store_value(index, value, WHY)?;
+            self.store_tag(index, last.tag, WHY)?;
         }
         self.store_tag(last_index, elf::DT_NULL, "the end of the dynamic table")?;
         self.store_value(last_index, 0, "the end of the dynamic table")
     }
 
-    /// The value that [`Self::commit`] has just stored.
-    fn committed_value(&self) -> Option<u64> {
-        let Content::Bytes(bytes) = &self.edits.last()?.content else { return None };
-        self.image.encoding.value(bytes, self.image.encoding.layout.word)
+    /// `DT_MIPS_RLD_MAP_REL` is relative to its own entry's address (glibc, sysdeps/mips/dl-debug.h).
+    fn rld_map_rel(&self, value: u64, from: usize, to: usize) -> u64 {
+        let distance = (from as u64).wrapping_sub(to as u64).wrapping_mul(self.image.encoding.layout.dyn_size);
+        self.image.encoding.word(value.wrapping_add(distance) as i64)
     }
 
     /// Every search path string that no tag names any more, as ranges of the table without their terminators.
@@ -279,10 +322,8 @@ impl<'i, 'data> Draft<'i, 'data> {
     pub(super) fn place_section(&mut self, index: usize, at: FileOffset, addr: Vaddr) -> Result<(), NoFit> {
         let layout = self.image.encoding.layout;
         let old_addr = self.image.sections.get(index).map_or(addr, |section| section.addr);
-        let addr_at = self.image.section_field(index, layout.sh_addr);
-        self.store(addr_at, addr.0, layout.sh_addr, "sh_addr of a moved section")?;
-        let offset_at = self.image.section_field(index, layout.sh_offset);
-        self.store(offset_at, at.0, layout.sh_offset, "sh_offset of a moved section")?;
+        self.store_section(index, layout.sh_addr, addr.0, "sh_addr of a moved section")?;
+        self.store_section(index, layout.sh_offset, at.0, "sh_offset of a moved section")?;
         for (at, value) in self.symbols_of_section(index) {
             let moved = Vaddr(value).checked_since(old_addr).and_then(|inside| addr.checked_add(inside));
             // A symbol that does not lie in its section is not ours to mend.
@@ -319,6 +360,41 @@ impl<'i, 'data> Draft<'i, 'data> {
             }
         }
         found
+    }
+
+    /// Gives `.dynamic` a place in a new segment. From here on, edits of its entries go into the new table, which is
+    /// complete when [`Self::switch_dynamic`] puts it in force: until then the old one serves.
+    pub(super) fn move_dynamic(&mut self, at: FileOffset, addr: Vaddr) -> Result<u64, NoFit> {
+        let table = NewDynamic::of(self.image, at, addr, self.edits.len())?;
+        let len = table.len(self.image);
+        self.new_dynamic = Some(table);
+        Ok(len)
+    }
+
+    /// Writes the new table and points `PT_DYNAMIC` to it: `p_vaddr`, by which the loader goes, is the switch.
+    pub(super) fn switch_dynamic(&mut self) -> Result<(), NoFit> {
+        let Some(table) = self.new_dynamic.take() else { return Ok(()) };
+        let bytes = table.bytes(self.image)?;
+        let len = bytes.len() as u64;
+        let fill = Edit { at: table.at, content: Content::Bytes(bytes), step: Step::Fill, why: ".dynamic" };
+        self.new_len = self.new_len.max(fill.range().end.0);
+        self.edits.insert(table.written_at.min(self.edits.len()), fill);
+        let layout = self.image.encoding.layout;
+        let index = self.image.dynamic.segment;
+        const WHY: &str = "PT_DYNAMIC";
+        self.store_segment(index, layout.p_memsz, len, WHY)?;
+        self.store_segment(index, layout.p_filesz, len, WHY)?;
+        self.store_segment(index, layout.p_offset, table.at.0, WHY)?;
+        self.store_segment(index, layout.p_vaddr, table.addr.0, WHY)?;
+        self.store_segment(index, layout.p_paddr, table.addr.0, WHY)?;
+        let from = table.old_range;
+        if let Some(section) = self.image.sections.iter().position(|section| section.file_range() == Some(from.clone()))
+        {
+            self.place_section(section, table.at, table.addr)?;
+            self.store_section(section, layout.sh_size, len, "sh_size of .dynamic")?;
+        }
+        self.record_move(from, table.at, table.addr);
+        Ok(())
     }
 
     /// Records that a table other than `.dynstr` moves, for `verify`.

@@ -12,7 +12,7 @@
 use object::elf;
 
 use super::NoFit;
-use super::append::{NewSegment, fill_header, grow_table, new_segment};
+use super::append::{Contents, fill_header, grow_table, new_segment};
 use super::draft::Draft;
 use super::movable::{Block, blocks, moved, place_sections, redirect};
 use super::room::{may_append, may_leave_its_segment};
@@ -47,35 +47,30 @@ pub(super) fn attempt(draft: &mut Draft<'_, '_>) -> Result<(), NoFit> {
         return Err(NoFit::new("no segment has room for a longer program header table"));
     };
     let chosen = choose(image, table_end, needed_end, first)?;
-    let place = new_segment(image, chosen.1.iter().map(|block| block.align).max().unwrap_or(1))?;
-    let (displaced, strings_at) = lay_out(image, first, &place, chosen, needed_end)?;
-    let strings_addr = strings_at
-        .checked_since(place.at)
-        .and_then(|inside| place.addr.checked_add(inside))
-        .ok_or_else(|| NoFit::new("address past 2^64"))?;
-    let size = strings_at
-        .checked_since(place.at)
-        .and_then(|before| before.checked_add(draft.grown_table_len().ok()?))
-        .ok_or_else(|| NoFit::new("file offset past 2^64"))?;
+    let mut segment = Contents::at(new_segment(image, draft)?);
+    let flags = segment.take_dynamic(draft)?;
+    let displaced = lay_out(image, first, &mut segment, chosen, needed_end)?;
+    let (strings_at, strings_addr) = segment.take(draft.grown_table_len()?, 1)?;
 
     // The new segment, in a borrowed header.
     for moving in displaced.iter().filter(|moving| !moving.in_head) {
         draft.copy(moving.block.range.clone(), moving.at, "a displaced table");
     }
     draft.fill_table(strings_at)?;
-    fill_header(draft, borrowed, &place, size, elf::PF_R)?;
+    fill_header(draft, borrowed, &segment, flags)?;
 
     // Everything to its copy, then the old bytes are free.
     for moving in displaced.iter().filter(|moving| !moving.in_head) {
-        redirect(draft, &moving.block, moving.at, moving.addr, borrowed)?;
+        redirect(draft, &moving.block, moving.at, moving.addr, Some(borrowed))?;
     }
     draft.switch_table(strings_at, strings_addr)?;
+    draft.switch_dynamic()?;
     for moving in &displaced {
         draft.record_move(moving.block.range.clone(), moving.at, moving.addr);
         if moving.in_head {
             let bytes = image.bytes(&moving.block.range).unwrap_or_default().to_vec();
             draft.fill(moving.at, bytes, "a note that stays in the first page");
-            redirect(draft, &moving.block, moving.at, moving.addr, borrowed)?;
+            redirect(draft, &moving.block, moving.at, moving.addr, Some(borrowed))?;
         }
     }
     // The borrowed header comes back as the last one.
@@ -150,15 +145,14 @@ fn home(block: &Block, needed_end: FileOffset) -> Option<FileOffset> {
     needed_end.checked_round_up(block.align)
 }
 
-/// Gives each displaced block its place, and `.dynstr` the one behind those in the new segment. `.dynstr` is no such
-/// block: it moves in any case.
+/// Gives each displaced block its place. `.dynstr` is none of them: it moves in any case.
 fn lay_out(
     image: &Image<'_>,
     first: &Segment,
-    place: &NewSegment,
+    segment: &mut Contents,
     (stay, go): (Option<Block>, Vec<Block>),
     needed_end: FileOffset,
-) -> Result<(Vec<Displaced>, FileOffset), NoFit> {
+) -> Result<Vec<Displaced>, NoFit> {
     let past = || NoFit::new("file offset past 2^64");
     let mut displaced = Vec::new();
     if let Some(block) = stay {
@@ -167,15 +161,11 @@ fn lay_out(
             at.checked_since(first.offset).and_then(|inside| first.vaddr.checked_add(inside)).ok_or_else(past)?;
         displaced.push(Displaced { block, at, addr, in_head: true });
     }
-    let mut at = place.at;
     for block in go.into_iter().filter(|block| block.range != image.strings.range) {
-        at = at.checked_round_up(block.align).ok_or_else(past)?;
-        let addr = at.checked_since(place.at).and_then(|inside| place.addr.checked_add(inside)).ok_or_else(past)?;
-        let end = at.checked_add(block.len()).ok_or_else(past)?;
+        let (at, addr) = segment.take(block.len(), block.align)?;
         displaced.push(Displaced { block, at, addr, in_head: false });
-        at = end;
     }
-    Ok((displaced, at))
+    Ok(displaced)
 }
 
 /// Writes `header` as entry `index`, behind the table's end.

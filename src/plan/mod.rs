@@ -5,6 +5,8 @@
 
 mod append;
 mod draft;
+mod dynamic;
+mod evict;
 mod head;
 mod last;
 mod liveness;
@@ -16,11 +18,10 @@ mod slot;
 use std::fmt;
 use std::ops::Range;
 
-use object::elf;
-
 use crate::decide::Tag;
 use crate::elf::{FileOffset, Image};
 use draft::Draft;
+pub use dynamic::EntryFor;
 
 /// What the dynamic table shall say afterwards.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,6 +42,8 @@ pub enum Rung {
     Slack,
     /// The segment of `.dynstr` ends the file and is extended.
     Last,
+    /// Small tables behind `.dynstr` move into slack, and it grows over their old place.
+    Evict,
     /// A new segment at the end of the file, in a free program header.
     Append,
     /// The same; the program header table grows over the small tables behind it.
@@ -53,6 +56,7 @@ impl fmt::Display for Rung {
             Self::Slot => "slot",
             Self::Slack => "slack",
             Self::Last => "last",
+            Self::Evict => "evict",
             Self::Append => "append",
             Self::AppendHead => "append+head",
         })
@@ -138,6 +142,8 @@ pub struct Move {
 pub struct Plan {
     /// The rung taken.
     pub rung: Rung,
+    /// Where the tag's entry came from.
+    pub entry: EntryFor,
     /// The edits, in their order.
     pub edits: Vec<Edit>,
     /// The file's size afterwards, in bytes.
@@ -164,12 +170,6 @@ pub enum Refusal {
         /// The rungs in the order tried.
         reasons: Vec<(Rung, String)>,
     },
-    /// `.dynamic` cannot take another entry.
-    #[error("the dynamic table has no spare DT_NULL entry for a first search path")]
-    NoSpareEntry,
-    /// A table lies where it cannot be edited.
-    #[error("{0}")]
-    Layout(String),
 }
 
 /// Why one rung does not fit; the next one is tried.
@@ -184,10 +184,11 @@ impl NoFit {
 /// One rung: an entry of the ladder.
 type Attempt = fn(&mut Draft<'_, '_>) -> Result<(), NoFit>;
 
-const LADDER: [(Rung, Attempt); 5] = [
+const LADDER: [(Rung, Attempt); 6] = [
     (Rung::Slot, slot::attempt),
     (Rung::Slack, slack::attempt),
     (Rung::Last, last::attempt),
+    (Rung::Evict, evict::attempt),
     (Rung::Append, append::attempt),
     (Rung::AppendHead, head::attempt),
 ];
@@ -195,16 +196,16 @@ const LADDER: [(Rung, Attempt); 5] = [
 /// Plans `change` for `image`.
 ///
 /// # Errors
-/// [`Refusal`] where no rung fits under the rules, or the file's tables leave no safe place for the tag.
+/// [`Refusal`] where no rung fits under the rules.
 pub fn plan(image: &Image<'_>, change: &Change) -> Result<Plan, Refusal> {
-    let has_tag = [elf::DT_RUNPATH, elf::DT_RPATH].iter().any(|&tag| image.dynamic.position(tag).is_some());
-    if !has_tag && !image.dynamic.has_spare() {
-        return Err(Refusal::NoSpareEntry);
-    }
+    let entry = dynamic::choose(image);
     let liveness = liveness::Liveness::of(image);
     let mut reasons = Vec::new();
     for (rung, attempt) in LADDER {
-        let mut draft = Draft::new(image, change, &liveness);
+        if entry == EntryFor::MovedTable && !matches!(rung, Rung::Append | Rung::AppendHead) {
+            continue;
+        }
+        let mut draft = Draft::new(image, change, &liveness, entry);
         match attempt(&mut draft) {
             Ok(()) => return Ok(draft.finish(rung)),
             Err(NoFit(why)) => reasons.push((rung, why)),

@@ -132,13 +132,13 @@ fn holds_build_id(image: &Image<'_>, section: &Section) -> bool {
     bytes.is_some_and(|bytes| has_build_id(&image.encoding, bytes, section.align))
 }
 
-/// Points everything that names `block`, but for program header `borrowed` and the section headers, to its new place.
+/// Points everything that names `block`, but for the program header `borrowed` and the section headers, to its new place.
 pub(super) fn redirect(
     draft: &mut Draft<'_, '_>,
     block: &Block,
     at: FileOffset,
     addr: Vaddr,
-    borrowed: usize,
+    borrowed: Option<usize>,
 ) -> Result<(), NoFit> {
     for &section in &block.sections {
         let Some(header) = draft.image.sections.get(section).copied() else { continue };
@@ -147,7 +147,7 @@ pub(super) fn redirect(
             draft.store_dynamic(tag, addr.0, "the address of a moved table")?;
         }
     }
-    for &index in block.segments.iter().filter(|index| **index != borrowed) {
+    for &index in block.segments.iter().filter(|index| Some(**index) != borrowed) {
         let Some(header) = draft.image.segments.get(index).copied() else { continue };
         let (at, addr) = moved(block, header.offset, at, addr)?;
         let layout = draft.image.encoding.layout;

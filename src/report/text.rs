@@ -10,6 +10,7 @@ use crate::check::{self, Judged, Verdict};
 use crate::decide::{Current, Tag};
 use crate::detect::{Detection, Evidence, EvidenceKind};
 use crate::fix::{self, Changed, Outcome};
+use crate::plan::EntryFor;
 
 /// How much is said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -168,6 +169,11 @@ fn changed_line(file: &fix::Fixed, changed: &Changed, dry_run: bool) -> String {
     );
     if changed.decision.inherits {
         line.push_str("; RPATH, because a RUNPATH would end the search path that it inherits");
+    }
+    match changed.entry {
+        EntryFor::Spare => {}
+        EntryFor::GivenUp(_) => line.push_str("; its entry was a hint (the number of relative relocations)"),
+        EntryFor::MovedTable => line.push_str("; .dynamic moved, RELRO no longer covers it"),
     }
     if changed.link_broken {
         line.push_str("; now a file of its own");
