@@ -159,6 +159,23 @@ impl Plan {
     pub fn growth(&self, old_len: u64) -> u64 {
         self.new_len.saturating_sub(old_len)
     }
+
+    /// The file's bytes after the first `edits` edits: what an interrupted run leaves. All of them: the planned file.
+    ///
+    /// `None` where an edit copies from outside `original`, which [`plan`] never does.
+    pub fn replay(&self, original: &[u8], edits: usize) -> Option<Vec<u8>> {
+        let mut bytes = original.to_vec();
+        for edit in self.edits.iter().take(edits) {
+            let start = usize::try_from(edit.at.0).ok()?;
+            let content = edit.content.resolve(original)?;
+            let end = start.checked_add(content.len())?;
+            if bytes.len() < end {
+                bytes.resize(end, 0);
+            }
+            bytes.get_mut(start..end)?.copy_from_slice(content);
+        }
+        Some(bytes)
+    }
 }
 
 /// Why no rung fits.

@@ -1,0 +1,422 @@
+#!/usr/bin/env bash
+# The hook in bare bash: cases.sh NAME runs one case, without a name it lists all of them with
+# the tools that they need. BINARY is the driver-runpath to test.
+#
+# A case runs in an empty directory; $out does not exist yet.
+#
+# The variables are read, and the functions called, by the hook that a case sources.
+# shellcheck disable=SC1091,SC2034,SC2154,SC2317
+set -eu -o pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+root=${here%/tests/hook}
+driverLink=/run/opengl-driver
+# shellcheck source=../../nix/tests/common.sh
+source "$root/nix/tests/common.sh"
+
+# --- what the cases stand on -----------------------------------------------------------------
+
+# Writes the hooks with their substitutions: ./auto, ./functions, ./compat, and ./rival.
+write_hooks() {
+  local name file
+  for name in auto=hook/auto-add-driver-runpath functions=hook/driver-runpath \
+    compat=hook/auto-add-cuda-compat-runpath rival=nix/tests/rival; do
+    file=${name%%=*}/nix-support
+    mkdir -p "$file"
+    sed -e "s|@driverRunpath@|$BINARY|" -e "s|@libcudaPath@|/jetson-cuda_compat-1/compat|" \
+      "$root/${name#*=}.sh" >"$file/setup-hook"
+    : >"$file/propagated-build-inputs"
+  done
+  echo "$PWD/functions" >auto/nix-support/propagated-build-inputs
+  echo "$PWD/auto" >compat/nix-support/propagated-build-inputs
+}
+
+# build NAME=VALUE...: a build with these attributes, in an environment of its own. The hook is
+# in nativeBuildInputs if they are not given.
+build() {
+  mkdir -p top
+  env -i path="$PATH" NIX_BUILD_TOP="$PWD/top" out="$PWD/out" driverLink="$driverLink" \
+    nativeBuildInputs="$PWD/auto" "$@" "${BASH:-bash}" -e -c \
+    "source '$root/nix/tests/common.sh'; source '$root/nix/tests/standin.sh'"
+}
+
+# What the setup.sh of an interactive shell would have sourced before the hook.
+source_hooks() {
+  local name
+  getAllOutputNames() { echo "${outputs:-out}"; }
+  isELF() { [[ $(head -c 4 "$1" | tr -d '\0') == $'\x7fELF' ]]; }
+  out=$PWD/out NIX_BUILD_TOP=$PWD/top
+  mkdir -p top
+  for name; do
+    # shellcheck disable=SC1090
+    source "$name/nix-support/setup-hook"
+  done
+}
+
+# What nixpkgs' hook does, in a few words of our own: the directory and a colon before the old
+# search path of each file that patchelf can read.
+upstream() {
+  local file old
+  find "$@" -type f -print0 | while IFS= read -rd "" file; do
+    if old=$(patchelf --print-rpath "$file" 2>/dev/null); then
+      patchelf --set-rpath "$driverLink/lib:$old" "$file"
+    fi
+  done
+}
+
+entries() {
+  printf '%s|' "${postFixupHooks[@]}"
+}
+
+fails() {
+  ! ("$@") || {
+    echo "was meant to fail: $*" >&2
+    return 1
+  }
+}
+
+# --- beside upstream's hook -------------------------------------------------------------------
+
+# The loader reads an empty element as the current directory, and runs what lies there.
+# needs: cc patchelf readelf
+no_library_of_the_current_directory_is_loaded() {
+  mkdir evil
+  echo '#include <stdio.h>
+    __attribute__((constructor)) static void f(void) { puts("hijacked"); }' |
+    ${CC:-cc} -shared -fPIC -x c - -o evil/libcuda.so.1
+  library ours/liba.so
+  patchelf --remove-rpath ours/liba.so
+  cp -r ours theirs
+  upstream theirs
+  expect "RUNPATH $driverLink/lib:" "$(search_path theirs/liba.so)"
+  build installPhase="cp -r $PWD/ours \$out"
+  expect "RUNPATH $driverLink/lib" "$(search_path out/liba.so)"
+
+  local dir
+  for dir in theirs out; do
+    echo 'void *open_driver(void); int main(void) { open_driver(); return 0; }' |
+      ${CC:-cc} -x c - -x none -o "main-$dir" -L"$dir" -la -Wl,-rpath,"$PWD/$dir"
+  done
+  cd evil
+  expect hijacked "$(../main-theirs)"
+  expect "" "$(../main-out)"
+}
+
+# needs: cc patchelf readelf
+listed_before_a_hook_that_writes_search_paths_it_comes_last() {
+  library lib/liba.so
+  cp -r lib theirs
+  upstream theirs
+  patchelf --set-rpath /rival theirs/liba.so
+  expect "RUNPATH /rival" "$(search_path theirs/liba.so)"
+  build installPhase="cp -r $PWD/lib \$out" nativeBuildInputs="$PWD/auto $PWD/rival"
+  expect "RUNPATH $driverLink/lib:/rival" "$(search_path out/liba.so)"
+}
+
+# needs: cc patchelf readelf static-libc
+a_static_pie_runs_after_the_hook() {
+  mkdir bin
+  echo 'const char *name = "libcuda.so.1"; int main(void) { return 0; }' |
+    ${CC:-cc} -static-pie -fPIE -x c - -o bin/a
+  bin/a
+  cp -r bin theirs
+  upstream theirs
+  fails theirs/a
+  build installPhase="cp -r $PWD/bin \$out" driverRunpathAll=1
+  out/a
+  cmp bin/a out/a
+}
+
+# needs: cc patchelf readelf
+hard_links_are_patched_once() {
+  library lib/liba.so
+  ln lib/liba.so lib/libb.so
+  cp -a lib theirs
+  upstream theirs
+  expect "RUNPATH $driverLink/lib:$driverLink/lib:" "$(search_path theirs/liba.so)"
+  build installPhase="cp -a $PWD/lib \$out"
+  expect "RUNPATH $driverLink/lib" "$(search_path out/liba.so)"
+  [[ out/liba.so -ef out/libb.so ]]
+}
+
+# needs: cc patchelf readelf
+a_second_run_changes_nothing() {
+  library lib/liba.so
+  cp -r lib theirs
+  upstream theirs
+  cp -r theirs theirs-once
+  upstream theirs
+  fails cmp theirs/liba.so theirs-once/liba.so
+  build installPhase="cp -r $PWD/lib \$out"
+  cp -r --preserve=timestamps out once
+  build installPhase=:
+  cmp out/liba.so once/liba.so
+  expect "$(stat -c %y once/liba.so)" "$(stat -c %y out/liba.so)"
+}
+
+# Of the directories of a build, the one with link stubs is the one to lose.
+# needs: cc patchelf readelf
+nothing_of_a_stub_directory_is_left_in_the_file() {
+  library lib/liba.so -Wl,-rpath,/store/abc-cuda-cudart/lib/stubs:/one
+  cp -r lib theirs
+  upstream theirs
+  grep -q abc-cuda-cudart theirs/liba.so
+  build installPhase="cp -r $PWD/lib \$out"
+  expect "RUNPATH $driverLink/lib:/one" "$(search_path out/liba.so)"
+  fails grep -q abc-cuda-cudart out/liba.so
+}
+
+# --- registration -----------------------------------------------------------------------------
+
+sourced_twice_it_registers_once() {
+  source_hooks auto functions auto functions compat compat
+  expect "autoFixElfFiles addDriverRunpath|driverRunpathByHand|" "$(entries)"
+  expect "1 1 1" "${#postHooks[@]} ${#preFixupHooks[@]} ${#fixupOutputHooks[@]}"
+  expect 1 "${#driverRunpathPrependArray[@]}"
+}
+
+# Whoever registers later: in a phase before the others, or in preFixup.
+it_moves_behind_hooks_that_register_later() {
+  source_hooks auto functions
+  local later
+  for later in "${postHooks[0]}" "${preFixupHooks[0]}" "${fixupOutputHooks[0]}"; do
+    postFixupHooks+=("later $later")
+    "$later"
+    [[ $(entries) == *"|driverRunpathByHand|autoFixElfFiles addDriverRunpath|" ]]
+  done
+  expect 5 "${#postFixupHooks[@]}"
+}
+
+what_a_build_takes_out_of_the_list_stays_out() {
+  source_hooks auto functions
+  postFixupHooks=("mine")
+  driverRunpathLast
+  expect "mine|" "$(entries)"
+}
+
+opted_out_it_registers_nothing() {
+  dontUseAutoAddDriverRunpath=1
+  source_hooks functions auto
+  expect "driverRunpathByHand|" "$(entries)"
+}
+
+the_old_name_of_the_opt_out_works_and_says_so() {
+  dontUseAutoAddOpenGLRunpath=1
+  source_hooks functions
+  source_hooks auto 2>said
+  expect "driverRunpathByHand|" "$(entries)"
+  grep -q "dontUseAutoAddOpenGLRunpath is deprecated" said
+}
+
+# --- outputs ----------------------------------------------------------------------------------
+
+# needs: cc patchelf readelf
+outputs_that_do_not_exist_are_passed_over() {
+  source_hooks functions
+  outputs="out lib debug"
+  lib=$PWD/missing
+  library out/liba.so
+  autoFixElfFiles addDriverRunpath
+  expect_driver out/liba.so
+  rm -r out
+  autoFixElfFiles addDriverRunpath
+}
+
+# needs: cc patchelf readelf
+files_behind_an_output_that_is_a_link_are_left() {
+  source_hooks functions
+  library elsewhere/liba.so
+  ln -s elsewhere out
+  autoFixElfFiles addDriverRunpath
+  expect_no_driver elsewhere/liba.so
+}
+
+# needs: cc patchelf readelf
+a_damaged_file_does_not_fail_the_build() {
+  source_hooks functions
+  library out/liba.so
+  head -c 100 out/liba.so >out/libb.so
+  autoFixElfFiles addDriverRunpath
+  expect_driver out/liba.so
+}
+
+# needs: cc patchelf readelf
+a_refused_file_fails_the_build_and_the_message_says_what_to_do() {
+  library lib/liba.so
+  fails build installPhase="mkdir \$out; ln $PWD/lib/liba.so \$out" 2>said
+  grep -q "liba.so" said
+  grep -q -- "--exclude" said
+  grep -q dontUseAutoAddDriverRunpath said
+  expect_no_driver lib/liba.so
+}
+
+# --- by hand ----------------------------------------------------------------------------------
+
+# needs: cc patchelf readelf
+a_file_passed_by_hand_that_does_not_exist_is_an_error() {
+  source_hooks functions
+  plain_library out/libplain.so
+  fails addDriverRunpath out/missing.so 2>said
+  grep -q missing.so said
+}
+
+an_unknown_option_is_an_error() {
+  source_hooks functions
+  mkdir out
+  fails addDriverRunpath --force out
+  addDriverRunpath
+}
+
+# needs: cc patchelf readelf
+names_of_any_form_are_files() {
+  source_hooks functions
+  cd top
+  plain_library "./--force-rpath"
+  plain_library "./a b"
+  addDriverRunpath -- --force-rpath "a b"
+  expect_driver ./--force-rpath
+  expect_driver "./a b"
+}
+
+# needs: cc patchelf readelf
+directories_and_scripts_among_the_names_are_passed_over() {
+  source_hooks functions
+  plain_library out/libplain.so
+  plain_library out/plugins/libplugin.so
+  echo "#!/bin/sh" >out/script
+  addDriverRunpath out/*
+  expect_driver out/libplain.so
+  expect_no_driver out/plugins/libplugin.so
+}
+
+# needs: cc patchelf readelf
+what_was_done_by_hand_is_done_again_at_the_end() {
+  plain_library lib/libplain.so
+  plain_library lib/libforced.so
+  local by_hand="cd \$out; find . -name libplain.so | while read -r f; do addDriverRunpath \$f; done
+    addDriverRunpath --force-rpath -- libforced.so"
+  build installPhase="cp -r $PWD/lib \$out" nativeBuildInputs="$PWD/functions $PWD/rival" \
+    postFixup="$by_hand"
+  expect "RUNPATH $driverLink/lib:/rival" "$(search_path out/libplain.so)"
+  expect "RPATH $driverLink/lib:/rival" "$(search_path out/libforced.so)"
+}
+
+# --- variables --------------------------------------------------------------------------------
+
+# A stand-in for the binary that prints its arguments, each in brackets.
+print_arguments() {
+  BINARY=$PWD/print
+  printf '#!%s\nprintf "[%%s]" "$@"\necho\n' "${BASH:-/bin/bash}" >print
+  chmod +x print
+  write_hooks
+}
+
+lists_are_strings_of_words_or_arrays() {
+  print_arguments
+  source_hooks functions
+  touch a.c
+  driverRunpathFlags=$'--exclude *.c\n  --break-links'
+  expect "[fix][-q][--exclude][*.c][--break-links][x]" \
+    "$(driverRunpathFix x)"
+  driverRunpathFlags=(--exclude "a b" "*.c")
+  driverRunpathFlagsArray=(--exclude "c d")
+  expect "[fix][-q][--exclude][a b][*.c][--exclude][c d]" \
+    "$(driverRunpathFix)"
+  unset driverRunpathFlags driverRunpathFlagsArray
+  driverRunpathLibraries="libx.so.1 liby.so"
+  driverRunpathPrepend=(/a "/b c")
+  expect "[fix][-q][--driver-lib][libx.so.1][--driver-lib][liby.so][--prepend][/a][--prepend][/b c]" \
+    "$(driverRunpathFix)"
+}
+
+the_log_has_details_when_asked_for() {
+  print_arguments
+  source_hooks functions
+  mkdir out
+  outputs="out lib"
+  [[ $(autoFixElfFiles addDriverRunpath 2>&1) == *"[-q]"* ]]
+  NIX_DEBUG=1
+  expect "driver-runpath: no files in output lib" "$(autoFixElfFiles addDriverRunpath 2>&1 >said)"
+  [[ $(<said) != *"[-q]"* ]]
+  nixLog() { echo "nixLog: $*"; }
+  [[ $(autoFixElfFiles addDriverRunpath) == "nixLog: no files in output lib"* ]]
+  NIX_DEBUG=4
+  [[ $(autoFixElfFiles addDriverRunpath) == *"[-v]"* ]]
+}
+
+the_all_switch_is_for_the_hook_and_given_by_hand() {
+  print_arguments
+  source_hooks functions
+  mkdir out
+  [[ $(autoFixElfFiles addDriverRunpath) != *"[--all]"* ]]
+  driverRunpathAll=1
+  [[ $(autoFixElfFiles addDriverRunpath) == *"[--all]"*"$PWD/out"* ]]
+  unset driverRunpathAll
+  [[ $(addDriverRunpath missing) == *"[--all][--][$PWD/missing]" ]]
+}
+
+# needs: cc patchelf readelf
+cuda_compat_goes_before_the_driver_in_any_order() {
+  library lib/liba.so -Wl,-rpath,/one
+  local order
+  for order in "$PWD/auto $PWD/compat" "$PWD/compat $PWD/auto" "$PWD/compat"; do
+    rm -rf out
+    build installPhase="cp -r $PWD/lib \$out" nativeBuildInputs="$order"
+    expect "RUNPATH /jetson-cuda_compat-1/compat:$driverLink/lib:/one" "$(search_path out/liba.so)" "$order"
+  done
+}
+
+# Where there is no cuda_compat, its path is empty.
+# needs: cc patchelf readelf
+without_cuda_compat_its_hook_changes_nothing() {
+  sed -i "s|/jetson-cuda_compat-1/compat||" compat/nix-support/setup-hook
+  library lib/liba.so
+  build installPhase="cp -r $PWD/lib \$out" nativeBuildInputs="$PWD/compat"
+  expect "RUNPATH $driverLink/lib" "$(search_path out/liba.so)"
+}
+
+# --- other functions of the old hook ----------------------------------------------------------
+
+# needs: cc patchelf readelf
+any_other_function_is_called_file_by_file() {
+  source_hooks functions
+  library out/liba.so
+  plain_library "out/b c.so"
+  echo text >out/text
+  ln -s liba.so out/link.so
+  bare out/static -static
+  note() { echo "$1 ${2##*/}" >>noted; }
+  autoFixElfFiles "note --option" 2>said
+  expect "--option b c.so,--option liba.so," "$(sort noted | tr '\n' ,)"
+  grep -q "autoFixElfFiles: note --option $PWD/out/liba.so" said
+  fails build installPhase=: postFixup="stop() { return 3; }; autoFixElfFiles stop"
+}
+
+the_old_functions_want_one_argument() {
+  source_hooks functions
+  fails autoFixElfFiles
+  fails autoFixElfFiles a b
+  fails elfHasDynamicSection ""
+}
+
+# needs: cc patchelf readelf
+a_dynamic_file_has_a_dynamic_section() {
+  source_hooks functions
+  plain_library out/liba.so
+  bare out/static -static
+  elfHasDynamicSection out/liba.so
+  fails elfHasDynamicSection out/static
+  fails elfHasDynamicSection "${BASH_SOURCE[0]}"
+}
+
+# ----------------------------------------------------------------------------------------------
+
+if (($#)); then
+  write_hooks
+  "$1"
+else
+  # A name, and what is needed, of each function of one of the sections above.
+  sed -n '/^# --- beside/,$p' "${BASH_SOURCE[0]}" |
+    awk '/^# needs: / { needs = substr($0, 10); next }
+      /^[a-z_]+\(\) \{$/ { sub(/\(\).*/, ""); print $0, needs }
+      { needs = "" }' | grep -v '^print_arguments'
+fi
