@@ -132,7 +132,7 @@ impl Reading {
 
         let count = u64::from(header.e_shnum);
         let size = shdr_size.saturating_mul(count);
-        let inside = header.e_shoff.checked_add(size).is_some_and(|end| end <= file.original.len() as u64);
+        let inside = header.e_shoff.checked_add(size).is_some_and(|end| end <= file.len());
         let sections = if header.e_shoff == 0 || count == 0 || !inside {
             Vec::new()
         } else {

@@ -24,6 +24,7 @@ pub struct Field {
 pub struct Layout {
     pub word: u8,
     pub ehdr_size: u64,
+    pub e_shoff: Field,
     pub e_phnum: Field,
     pub phdr_size: u64,
     pub p_type: Field,
@@ -53,6 +54,7 @@ macro_rules! layout {
         Layout {
             word: $word,
             ehdr_size: size_of::<$ehdr>() as u64,
+            e_shoff: Field { at: offset_of!($ehdr, e_shoff) as u64, size: $word },
             e_phnum: Field { at: offset_of!($ehdr, e_phnum) as u64, size: 2 },
             phdr_size: size_of::<$phdr>() as u64,
             p_type: Field { at: offset_of!($phdr, p_type) as u64, size: 4 },

@@ -293,9 +293,9 @@ impl Headers {
         entry_field(self.segment_table, index, self.encoding.layout.phdr_size, field)
     }
 
-    /// Where `field` of section header `index` lies.
-    pub fn section_field(&self, index: usize, field: Field) -> Option<FileOffset> {
-        entry_field(self.sections.place.as_ref()?.start, index, self.encoding.layout.shdr_size, field)
+    /// Where `field` of section header `index` lies in a table at `table`.
+    pub fn section_field(&self, table: FileOffset, index: usize, field: Field) -> Option<FileOffset> {
+        entry_field(table, index, self.encoding.layout.shdr_size, field)
     }
 
     /// The `PT_LOAD` entries with their index.

@@ -6,6 +6,8 @@
 //! the ELF image. Edits: the end of the file, that header, then as in rung *slack*. Safe because the new segment is
 //! mapped, or not, before anything points into it.
 
+use std::ops::Range;
+
 use object::elf;
 
 use super::NoFit;
@@ -25,7 +27,12 @@ pub(super) fn attempt(draft: &mut Draft<'_, '_>) -> Result<(), NoFit> {
     draft.fill_table(strings_at)?;
     match slot {
         HeaderSlot::Reuse(index) => fill_header(draft, index, &segment, flags)?,
-        HeaderSlot::Gap => {
+        HeaderSlot::Gap | HeaderSlot::SectionTable => {
+            if slot == HeaderSlot::SectionTable {
+                let word = u64::from(image.encoding.layout.word);
+                let behind = segment.end().and_then(|end| end.checked_round_up(word));
+                draft.move_section_table(behind.ok_or_else(|| NoFit::new("file offset past 2^64"))?)?;
+            }
             write_header(draft, image.segments.len(), &segment, flags)?;
             grow_table(draft)?;
         }
@@ -35,12 +42,15 @@ pub(super) fn attempt(draft: &mut Draft<'_, '_>) -> Result<(), NoFit> {
     draft.place_table(strings_at, strings_addr)
 }
 
-/// A header that can be had without moving anything.
+/// A header that can be had without moving anything that is loaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum HeaderSlot {
     /// This entry means nothing to anyone.
     Reuse(usize),
     /// One more entry fits behind the table.
     Gap,
+    /// It does once the section header table, which Go puts there and no loader reads, has moved to the end of the file.
+    SectionTable,
 }
 
 fn free_slot(image: &Image<'_>) -> Option<HeaderSlot> {
@@ -59,24 +69,44 @@ fn free_slot(image: &Image<'_>) -> Option<HeaderSlot> {
     if gap_behind_table(image).unwrap_or(false) {
         return Some(HeaderSlot::Gap);
     }
-    note.map(|(index, _)| HeaderSlot::Reuse(index))
+    if let Some((index, _)) = note {
+        return Some(HeaderSlot::Reuse(index));
+    }
+    section_table_behind(image).unwrap_or(false).then_some(HeaderSlot::SectionTable)
 }
 
 /// Whether the bytes for one more header are zero, used by nobody, and mapped where the table is.
 fn gap_behind_table(image: &Image<'_>) -> Option<bool> {
-    let table = image.segment_table_range();
-    let wanted = table.end.range(image.encoding.layout.phdr_size)?;
+    let wanted = image.segment_table_range().end.range(image.encoding.layout.phdr_size)?;
     let zero = image.bytes(&wanted)?.iter().all(|&byte| byte == 0);
+    let section_table = image.sections.place.as_ref().is_some_and(|place| overlap(place, &wanted));
+    Some(zero && !section_table && is_free(image, &wanted))
+}
+
+/// Whether the section header table, and nothing else, has the bytes for one more header.
+fn section_table_behind(image: &Image<'_>) -> Option<bool> {
+    let table_end = image.segment_table_range().end;
+    let wanted = table_end.range(image.encoding.layout.phdr_size)?;
+    let place = image.sections.place.clone()?;
+    let gap = image.bytes(&(table_end..place.start))?;
+    Some(gap.iter().all(|&byte| byte == 0) && wanted.end <= place.end && is_free(image, &wanted))
+}
+
+/// Whether no section and no segment but the one that maps the program headers has these bytes behind them.
+fn is_free(image: &Image<'_>, wanted: &Range<FileOffset>) -> bool {
+    let table = image.segment_table_range();
     let sections = image.sections.iter().filter_map(Section::file_range);
     let others = image.segments.iter().filter(|segment| !segment.is_load() && segment.kind != elf::PT_PHDR);
-    let tables = image.sections.place.clone().into_iter().chain([image.strings.range.clone()]);
-    let in_use = sections.chain(others.map(Segment::file_range)).chain(tables).any(|used| overlap(&used, &wanted));
-    // Without section headers, zero bytes inside a segment can be anybody's.
+    let in_use = sections
+        .chain(others.map(Segment::file_range))
+        .chain([image.strings.range.clone()])
+        .any(|used| overlap(&used, wanted));
     let mapped = image.loads().any(|(_, load)| {
         let held = load.file_range();
         held.start <= table.start && wanted.end <= held.end
     });
-    Some(zero && !in_use && mapped && !image.sections.is_empty())
+    // Without section headers, zero bytes inside a segment can be anybody's.
+    !in_use && mapped && !image.sections.is_empty()
 }
 
 /// Where a new segment at the end of the file goes.
@@ -116,11 +146,16 @@ impl Contents {
     /// The place of the next `len` bytes.
     pub(super) fn take(&mut self, len: u64, align: u64) -> Result<(FileOffset, Vaddr), NoFit> {
         let past = || NoFit::new("file offset past 2^64");
-        let end = self.start.at.checked_add(self.size).ok_or_else(past)?;
+        let end = self.end().ok_or_else(past)?;
         let at = end.checked_round_up(align).ok_or_else(past)?;
         let before = at.checked_since(self.start.at).ok_or_else(past)?;
         self.size = before.checked_add(len).ok_or_else(past)?;
         Ok((at, self.start.addr.checked_add(before).ok_or_else(past)?))
+    }
+
+    /// The end of what the segment holds so far, in the file.
+    fn end(&self) -> Option<FileOffset> {
+        self.start.at.checked_add(self.size)
     }
 
     /// Makes `.dynamic` the first piece where it has to move. The segment's flags: writable only for that.

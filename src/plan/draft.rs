@@ -27,6 +27,8 @@ pub(super) struct Draft<'i, 'data> {
     new_dynamic: Option<NewDynamic>,
     /// The value that [`Self::commit`] has put in force.
     committed: Option<u64>,
+    /// Where the section header table is afterwards, if it moves.
+    section_table: Option<FileOffset>,
     edits: Vec<Edit>,
     moves: Vec<Move>,
     new_len: u64,
@@ -40,7 +42,18 @@ fn does_not_fit(what: &str) -> NoFit {
 impl<'i, 'data> Draft<'i, 'data> {
     pub(super) fn new(image: &'i Image<'data>, change: &'i Change, liveness: &'i Liveness, entry: EntryFor) -> Self {
         let (edits, moves, new_len) = (Vec::new(), Vec::new(), image.file_end().0);
-        Self { image, change, liveness, entry, new_dynamic: None, committed: None, edits, moves, new_len }
+        Self {
+            image,
+            change,
+            liveness,
+            entry,
+            new_dynamic: None,
+            committed: None,
+            section_table: None,
+            edits,
+            moves,
+            new_len,
+        }
     }
 
     pub(super) fn finish(self, rung: Rung) -> Plan {
@@ -117,7 +130,8 @@ impl<'i, 'data> Draft<'i, 'data> {
     }
 
     pub(super) fn store_section(&mut self, i: usize, field: Field, value: u64, why: &'static str) -> Result<(), NoFit> {
-        self.store(self.image.section_field(i, field), value, field, why)
+        let place = self.section_table.or(self.image.sections.place.as_ref().map(|place| place.start));
+        self.store(place.and_then(|table| self.image.section_field(table, i, field)), value, field, why)
     }
 
     fn dynamic_field(&self, index: usize, field: Field) -> Option<FileOffset> {
@@ -395,6 +409,14 @@ impl<'i, 'data> Draft<'i, 'data> {
         }
         self.record_move(from, table.at, table.addr);
         Ok(())
+    }
+
+    /// Moves the section header table, which no loader reads, to `at`.
+    pub(super) fn move_section_table(&mut self, at: FileOffset) -> Result<(), NoFit> {
+        let Some(place) = self.image.sections.place.clone() else { return Err(does_not_fit("e_shoff")) };
+        self.copy(place, at, "the section header table");
+        self.section_table = Some(at);
+        self.store_header(self.image.encoding.layout.e_shoff, at.0, "e_shoff")
     }
 
     /// Records that a table other than `.dynstr` moves, for `verify`.
