@@ -191,7 +191,7 @@ fn fix_file(found: &Found<Surveyed>, inherits: impl Fn() -> bool, options: &Opti
         return Ok(None);
     }
     let way = options.protection.way(&found.path, found.links_elsewhere)?;
-    let change = Change { tag: decision.tag, path: decision.path.clone() };
+    let change = Change { tag: decision.tag, path: Some(decision.path.clone()) };
     let plan = plan(&image, &change)?;
     verify(source.bytes(), &plan)?;
     if !options.dry_run {

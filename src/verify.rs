@@ -332,17 +332,20 @@ fn check_search_path(planned: &Overlay<'_>, after: &Reading, plan: &Plan) -> Res
         Tag::Runpath => (dynamic::DT_RUNPATH, dynamic::DT_RPATH),
         Tag::Rpath => (dynamic::DT_RPATH, dynamic::DT_RUNPATH),
     };
+    let Some(path) = &plan.change.path else {
+        return if after.value(tag).is_some() { Err("the search path's tag is still there".into()) } else { Ok(()) };
+    };
     let value = after.value(tag).ok_or("the search path's tag is missing")?;
     if after.value(other).is_some() {
         return Err("the other search path tag is still there".into());
     }
     let size = after.value(dynamic::DT_STRSZ).ok_or("no DT_STRSZ")?;
     let table = after.value(dynamic::DT_STRTAB).and_then(|addr| after.offset_of(addr)).ok_or("no DT_STRTAB")?;
-    if value.checked_add(plan.change.path.len() as u64).is_none_or(|end| end >= size) {
+    if value.checked_add(path.len() as u64).is_none_or(|end| end >= size) {
         return Err("the search path lies outside the string table".into());
     }
     let found = planned.string(table.checked_add(value).ok_or("a string past 2^64")?)?;
-    if found != plan.change.path {
+    if found != *path {
         return Err("the search path is not the one meant".into());
     }
     Ok(())

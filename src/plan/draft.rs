@@ -79,7 +79,7 @@ impl<'i, 'data> Draft<'i, 'data> {
 
     /// The new search path with its terminator.
     pub(super) fn new_string(&self) -> Vec<u8> {
-        let mut string = self.change.path.clone();
+        let mut string = self.change.path.clone().unwrap_or_default();
         string.push(0);
         string
     }
@@ -251,6 +251,20 @@ impl<'i, 'data> Draft<'i, 'data> {
             (Some(index), None) | (None, Some(index)) => self.store_value(index, value, "the search path"),
             _ => Err(NoFit::new("two search path tags, or none")),
         }
+    }
+
+    /// Takes the tag of the change out and scrubs its string, where the other tag does not name it as well.
+    pub(super) fn drop_tag(&mut self) -> Result<(), NoFit> {
+        let dynamic = &self.image.dynamic;
+        let index =
+            dynamic.position(self.change.tag.dynamic_tag()).ok_or_else(|| NoFit::new("there is no such tag"))?;
+        let other = dynamic.value(self.change.tag.other().dynamic_tag());
+        let kept = other.and_then(|value| {
+            let start = usize::try_from(value).ok()?;
+            Some(start..start.checked_add(self.image.string(value)?.len())?)
+        });
+        self.drop_entry(index)?;
+        self.scrub(self.image.strings.range.start, &kept.unwrap_or(0..0))
     }
 
     /// Takes the entry at `index` out: it goes out of force, the last entry takes its place, then the table ends one

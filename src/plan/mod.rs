@@ -26,10 +26,10 @@ pub use dynamic::EntryFor;
 /// What the dynamic table shall say afterwards.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
-    /// The tag that holds the search path.
+    /// The tag that holds the search path; the other one goes.
     pub tag: Tag,
-    /// The search path, without NUL.
-    pub path: Vec<u8>,
+    /// The search path, without NUL. `None`: this tag goes, too.
+    pub path: Option<Vec<u8>>,
 }
 
 /// A rung of the ladder: where the new string goes.
@@ -48,6 +48,8 @@ pub enum Rung {
     Append,
     /// The same; the program header table grows over the small tables behind it.
     AppendHead,
+    /// Nothing is placed: a tag goes.
+    Drop,
 }
 
 impl fmt::Display for Rung {
@@ -59,6 +61,7 @@ impl fmt::Display for Rung {
             Self::Evict => "evict",
             Self::Append => "append",
             Self::AppendHead => "append+head",
+            Self::Drop => "drop",
         })
     }
 }
@@ -178,7 +181,7 @@ impl Plan {
     }
 }
 
-/// Why no rung fits.
+/// Why a change cannot be planned.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// Each rung with its reason.
@@ -187,6 +190,9 @@ pub enum Refusal {
         /// The rungs in the order tried.
         reasons: Vec<(Rung, String)>,
     },
+    /// A NUL would end the string early.
+    #[error("a search path cannot hold a NUL byte")]
+    Nul,
 }
 
 /// Why one rung does not fit; the next one is tried.
@@ -215,9 +221,19 @@ const LADDER: [(Rung, Attempt); 6] = [
 /// # Errors
 /// [`Refusal`] where no rung fits under the rules.
 pub fn plan(image: &Image<'_>, change: &Change) -> Result<Plan, Refusal> {
+    if change.path.as_ref().is_some_and(|path| path.contains(&0)) {
+        return Err(Refusal::Nul);
+    }
     let entry = dynamic::choose(image);
     let liveness = liveness::Liveness::of(image);
     let mut reasons = Vec::new();
+    if change.path.is_none() {
+        let mut draft = Draft::new(image, change, &liveness, EntryFor::Spare);
+        return match draft.drop_tag() {
+            Ok(()) => Ok(draft.finish(Rung::Drop)),
+            Err(NoFit(why)) => Err(Refusal::NoRung { reasons: vec![(Rung::Drop, why)] }),
+        };
+    }
     for (rung, attempt) in LADDER {
         if entry == EntryFor::MovedTable && !matches!(rung, Rung::Append | Rung::AppendHead) {
             continue;

@@ -30,7 +30,9 @@ pub(super) fn attempt(draft: &mut Draft<'_, '_>) -> Result<(), NoFit> {
     // The new string is how the old one starts: one NUL cuts it.
     if let Some(old) = &old {
         let cut = old.start + string.len() - 1;
-        let starts = table.get(old.clone()).is_some_and(|text| text.starts_with(&draft.change.path));
+        let starts = table
+            .get(old.clone())
+            .is_some_and(|text| text.starts_with(string.get(..string.len() - 1).unwrap_or_default()));
         if starts && cut < old.end && draft.liveness.is_dead(table, cut..cut + 1) {
             draft.store_byte(at(cut)?, 0, "the end of the search path");
             draft.commit(old.start as u64)?;

@@ -75,11 +75,11 @@ impl Ledger<'_, '_> {
 
     /// Cuts a range where an owner begins or ends, so that each part has one answer.
     fn split(&self, range: Range<u64>) -> Vec<Range<u64>> {
-        let phnum = self.before.image.phnum_field();
+        let (phnum, shoff) = (self.before.image.phnum_field(), self.before.image.shoff_field());
         let owners = self.old.iter().chain(&self.new).map(|p| &p.range);
         let mut cuts = owners
             .chain(&self.paths)
-            .chain([&phnum])
+            .chain([&phnum, &shoff])
             .flat_map(|r| [r.start, r.end])
             .chain([self.before.image.image_end(), range.start, range.end])
             .filter(|cut| range.start <= *cut && *cut <= range.end)
@@ -105,7 +105,15 @@ impl Ledger<'_, '_> {
         if owner.key == Key::Header {
             let phnum = image.phnum_field();
             let is_count = phnum.start <= part.start && part.end <= phnum.end;
-            return is_count.then_some(()).ok_or(name);
+            // The section headers, which no loader reads, make way for a program header; they are compared one by one.
+            let shoff = image.shoff_field();
+            let made_way = self.new.iter().any(|p| {
+                p.key == Key::ProgramHeaders
+                    && image.shdr_range().start < p.range.end
+                    && image.phdr_range().end < p.range.end
+            });
+            let is_section_table = shoff.start <= part.start && part.end <= shoff.end && made_way;
+            return (is_count || is_section_table).then_some(()).ok_or(name);
         }
         if self.is_string_table(owner) {
             return self.excuse_string(part, moved);

@@ -252,6 +252,11 @@ impl<'a> Image<'a> {
         if self.wide { 56..58 } else { 44..46 }
     }
 
+    /// The file bytes of `e_shoff`.
+    pub fn shoff_field(&self) -> Range<u64> {
+        if self.wide { 40..48 } else { 32..36 }
+    }
+
     /// The file bytes of the program header table.
     pub fn phdr_range(&self) -> Range<u64> {
         self.phoff..self.phoff + self.segments.len() as u64 * self.phentsize
