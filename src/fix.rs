@@ -19,7 +19,7 @@ use crate::plan::{Change, EntryFor, Rung, plan};
 use crate::source::{Links, Source};
 use crate::tree::{Tree, expand_origin};
 use crate::verify::verify;
-use crate::walk::{Exclude, Found, Walked, walk};
+use crate::walk::{Exclude, Found, MANY_FILES, Walked, walk};
 
 /// Where drivers lie, by the kind of file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -129,13 +129,15 @@ pub fn fix(paths: &[PathBuf], options: &Options) -> Report {
     let Walked { files, problems, others } = survey(paths, &options.exclude, &options.names, depth);
     let known = files.iter().filter_map(|found| Some((found.path.as_path(), found.seen.as_ref().ok()?.as_ref().ok()?)));
     let tree = Tree::new(known);
-    let outcomes: Vec<Option<Outcome>> = files
-        .par_iter()
-        .map(|found| {
-            let facts = found.seen.as_ref().ok()?.as_ref().ok()?;
-            Some(outcome(found, facts, &tree, options))
-        })
-        .collect();
+    let outcome_of = |found: &Found<Surveyed>| {
+        let facts = found.seen.as_ref().ok()?.as_ref().ok()?;
+        Some(outcome(found, facts, &tree, options))
+    };
+    let outcomes: Vec<Option<Outcome>> = if files.len() < MANY_FILES {
+        files.iter().map(outcome_of).collect()
+    } else {
+        files.par_iter().map(outcome_of).collect()
+    };
     let files = files.into_iter().zip(outcomes).map(|(found, outcome)| {
         let (facts, outcome) = match (found.seen, outcome) {
             (Err(error), _) => (Facts::default(), Outcome::Failed(error)),

@@ -17,7 +17,8 @@ use crate::Error;
 use crate::decide::Tag;
 use crate::plan::{EntryFor, Plan};
 
-/// Unknown to goblin.
+/// Unknown to goblin, like the next one.
+const DT_RELR: u64 = 36;
 const DT_MIPS_RLD_MAP_REL: u64 = 0x7000_0035;
 
 /// Compares what `plan` makes of `original` with what it means to make.
@@ -255,6 +256,10 @@ fn check_dynamic(before: &Reading, after: &Reading, plan: &Plan) -> Result<(), S
         dynamic::DT_VERSYM,
         dynamic::DT_VERDEF,
         dynamic::DT_VERNEED,
+        dynamic::DT_RELA,
+        dynamic::DT_REL,
+        dynamic::DT_JMPREL,
+        DT_RELR,
     ];
     let mut wanted = others(before);
     if let EntryFor::GivenUp(index) = plan.entry {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsString;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -64,20 +65,36 @@ impl Exclude {
     }
 }
 
+/// From this number of files on, threads are worth their start.
+pub(crate) const MANY_FILES: usize = 8;
+
 /// Calls `look` for every ELF file at or below `paths`, each (device, inode) once. Symbolic links are followed where
 /// named, not where found.
 pub fn walk<T: Send>(paths: &[PathBuf], exclude: &Exclude, look: impl Fn(&Path, &Source) -> T + Sync) -> Walked<T> {
+    let kinds: Vec<_> = paths.iter().map(|path| (path, fs::metadata(path))).collect();
     let walk = Walk { look, exclude, state: Mutex::default(), others: AtomicU64::new(0) };
-    rayon::scope(|scope| {
-        for path in paths {
-            match fs::metadata(path) {
-                Ok(stat) if stat.is_dir() => walk.directory(path, path.clone(), scope),
-                Ok(stat) if stat.is_file() => scope.spawn(|_| walk.file(path.clone(), Links::Follow)),
-                Ok(_) => walk.problem(path.clone(), Error::Protected("neither a file nor a directory".into())),
-                Err(error) => walk.problem(path.clone(), Error::io("cannot look at it")(error)),
+    let (directories, files): (Vec<_>, Vec<_>) =
+        kinds.into_iter().partition(|(_, kind)| kind.as_ref().is_ok_and(fs::Metadata::is_dir));
+    // A few files are looked at sooner than threads are started.
+    let in_parallel = !directories.is_empty() || files.len() >= MANY_FILES;
+    let named = |path: &PathBuf, kind: io::Result<fs::Metadata>| match kind {
+        Ok(stat) if stat.is_file() => walk.file(path.clone(), Links::Follow),
+        Ok(_) => walk.problem(path.clone(), Error::Protected("neither a file nor a directory".into())),
+        Err(error) => walk.problem(path.clone(), Error::io("cannot look at it")(error)),
+    };
+    if in_parallel {
+        rayon::scope(|scope| {
+            for (path, _) in directories {
+                walk.directory(path, path.clone(), scope);
             }
-        }
-    });
+            for (path, kind) in files {
+                let named = &named;
+                scope.spawn(move |_| named(path, kind));
+            }
+        });
+    } else {
+        files.into_iter().for_each(|(path, kind)| named(path, kind));
+    }
     let state = walk.state.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
     let mut files: Vec<Found<T>> = state.files.into_values().filter_map(Entry::finish).collect();
     files.sort_by(|a, b| a.path.cmp(&b.path));

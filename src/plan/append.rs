@@ -12,19 +12,19 @@ use object::elf;
 
 use super::NoFit;
 use super::draft::Draft;
-use super::room::{may_append, may_leave_its_segment};
+use super::home::Home;
+use super::room::may_append;
 
 use crate::elf::{FileOffset, Image, Section, Segment, Vaddr, overlap};
 
 pub(super) fn attempt(draft: &mut Draft<'_, '_>) -> Result<(), NoFit> {
     let image = draft.image;
     may_append(image)?;
-    may_leave_its_segment(image)?;
     let slot = free_slot(image).ok_or_else(|| NoFit::new("no free program header"))?;
     let mut segment = Contents::at(new_segment(image, draft)?);
     let flags = segment.take_dynamic(draft)?;
-    let (strings_at, strings_addr) = segment.take(draft.grown_table_len()?, 1)?;
-    draft.fill_table(strings_at)?;
+    let home = Home::choose(draft, &mut segment, |_| false)?;
+    home.fill(draft)?;
     match slot {
         HeaderSlot::Reuse(index) => fill_header(draft, index, &segment, flags)?,
         HeaderSlot::Gap | HeaderSlot::SectionTable => {
@@ -37,9 +37,9 @@ pub(super) fn attempt(draft: &mut Draft<'_, '_>) -> Result<(), NoFit> {
             grow_table(draft)?;
         }
     }
-    draft.switch_table(strings_at, strings_addr)?;
+    home.switch(draft)?;
     draft.switch_dynamic()?;
-    draft.place_table(strings_at, strings_addr)
+    home.place(draft)
 }
 
 /// A header that can be had without moving anything that is loaded.

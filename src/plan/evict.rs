@@ -13,9 +13,6 @@ use super::movable::{Block, blocks, place_sections, redirect};
 use super::room::{Slack, segment_of_strings, slack_behind};
 use crate::elf::{FileOffset, Image, Vaddr};
 
-/// More than any table that is worth it; bounds the search for sections.
-const REACH: u64 = 1 << 20;
-
 pub(super) fn attempt(draft: &mut Draft<'_, '_>) -> Result<(), NoFit> {
     let image = draft.image;
     if image.strings.section.is_none() {
@@ -49,20 +46,16 @@ pub(super) fn attempt(draft: &mut Draft<'_, '_>) -> Result<(), NoFit> {
 }
 
 /// The blocks behind `.dynstr` that make room for the new string.
-fn choose(draft: &Draft<'_, '_>) -> Result<Vec<Block>, NoFit> {
+pub(super) fn choose(draft: &Draft<'_, '_>) -> Result<Vec<Block>, NoFit> {
     let image = draft.image;
     let strings_end = image.strings.range.end;
     let past = || NoFit::new("file offset past 2^64");
     let needed_end = strings_end.checked_add(draft.new_string().len() as u64).ok_or_else(past)?;
     let (_, load) = segment_of_strings(image).ok_or_else(|| NoFit::new("no segment maps .dynstr"))?;
     let held_end = load.file_range().end;
-    let until = held_end.min(strings_end.checked_add(REACH).ok_or_else(past)?);
     let mut evicted: Vec<Block> = Vec::new();
     let mut unclaimed_from = strings_end;
-    for block in blocks(image, strings_end, until) {
-        if block.range.start >= needed_end {
-            break;
-        }
+    for block in blocks(image, strings_end, needed_end.min(held_end)) {
         block.check_movable()?;
         if block.range.start < strings_end || block.build_id {
             return Err(NoFit::new("what lies behind .dynstr must stay there"));
@@ -72,7 +65,7 @@ fn choose(draft: &Draft<'_, '_>) -> Result<Vec<Block>, NoFit> {
         evicted.push(block);
     }
     check_unclaimed(image, unclaimed_from, needed_end)?;
-    if needed_end > until || evicted.is_empty() {
+    if needed_end > held_end || evicted.is_empty() {
         return Err(NoFit::new("no movable table behind .dynstr"));
     }
     Ok(evicted)

@@ -14,8 +14,9 @@ use object::elf;
 use super::NoFit;
 use super::append::{Contents, fill_header, grow_table, new_segment};
 use super::draft::Draft;
+use super::home::Home;
 use super::movable::{Block, blocks, moved, place_sections, redirect};
-use super::room::{may_append, may_leave_its_segment};
+use super::room::may_append;
 use crate::elf::{FileOffset, Vaddr};
 use crate::elf::{Image, Segment};
 
@@ -35,7 +36,6 @@ pub(super) fn attempt(draft: &mut Draft<'_, '_>) -> Result<(), NoFit> {
     let image = draft.image;
     let layout = image.encoding.layout;
     may_append(image)?;
-    may_leave_its_segment(image)?;
     if image.sections.is_empty() {
         return Err(NoFit::new("without section headers, what lies behind the program header table is not known"));
     }
@@ -49,21 +49,24 @@ pub(super) fn attempt(draft: &mut Draft<'_, '_>) -> Result<(), NoFit> {
     let chosen = choose(image, table_end, needed_end, first)?;
     let mut segment = Contents::at(new_segment(image, draft)?);
     let flags = segment.take_dynamic(draft)?;
+    let strings_displaced = chosen.1.iter().any(|block| block.range == image.strings.range);
     let displaced = lay_out(image, first, &mut segment, chosen, needed_end)?;
-    let (strings_at, strings_addr) = segment.take(draft.grown_table_len()?, 1)?;
+    let home = Home::choose(draft, &mut segment, |block| {
+        strings_displaced || displaced.iter().any(|moving| moving.block.range == block.range)
+    })?;
 
     // The new segment, in a borrowed header.
     for moving in displaced.iter().filter(|moving| !moving.in_head) {
         draft.copy(moving.block.range.clone(), moving.at, "a displaced table");
     }
-    draft.fill_table(strings_at)?;
+    home.fill(draft)?;
     fill_header(draft, borrowed, &segment, flags)?;
 
     // Everything to its copy, then the old bytes are free.
     for moving in displaced.iter().filter(|moving| !moving.in_head) {
         redirect(draft, &moving.block, moving.at, moving.addr, Some(borrowed))?;
     }
-    draft.switch_table(strings_at, strings_addr)?;
+    home.switch(draft)?;
     draft.switch_dynamic()?;
     for moving in &displaced {
         draft.record_move(moving.block.range.clone(), moving.at, moving.addr);
@@ -84,7 +87,7 @@ pub(super) fn attempt(draft: &mut Draft<'_, '_>) -> Result<(), NoFit> {
     for moving in &displaced {
         place_sections(draft, &moving.block, moving.at, moving.addr)?;
     }
-    draft.place_table(strings_at, strings_addr)
+    home.place(draft)
 }
 
 /// An entry behind the last `PT_LOAD` that can be absent for a moment. Never `PT_GNU_STACK`: without it the stack

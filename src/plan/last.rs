@@ -6,7 +6,8 @@
 
 use super::NoFit;
 use super::draft::Draft;
-use super::room::{ends_the_file, has_no_bss, may_append, segment_of_strings};
+use super::room::{ends_the_file, growth_in_place, has_no_bss, may_append, segment_of_strings};
+use super::slack::grow_in_place;
 
 pub(super) fn attempt(draft: &mut Draft<'_, '_>) -> Result<(), NoFit> {
     let image = draft.image;
@@ -20,17 +21,23 @@ pub(super) fn attempt(draft: &mut Draft<'_, '_>) -> Result<(), NoFit> {
     if !has_no_bss(&load) {
         return Err(NoFit::new("the segment of .dynstr ends in .bss"));
     }
-    let in_place = load.file_range().end == image.strings.range.end;
-    let bytes = if in_place { draft.new_string().len() as u64 } else { draft.grown_table_len()? };
     let end = load.addresses().end;
-    let new_end = end.checked_add(bytes).ok_or_else(|| NoFit::new("address past 2^64"))?;
-    if image.next_load_page(end).is_some_and(|next| next < new_end) {
-        return Err(NoFit::new("another segment follows too close in memory"));
+    let has_addresses = |bytes: u64| {
+        let new_end = end.checked_add(bytes).ok_or_else(|| NoFit::new("address past 2^64"))?;
+        match image.next_load_page(end) {
+            Some(next) if next < new_end => Err(NoFit::new("another segment follows too close in memory")),
+            _ => Ok(()),
+        }
+    };
+    if let Some((_, _, growth)) = growth_in_place(image, draft.new_string().len() as u64) {
+        has_addresses(growth)?;
+        return grow_in_place(draft, index, growth);
     }
-    let (at, addr) =
-        if in_place { (image.strings.range.start, image.strings.addr) } else { (load.file_range().end, end) };
+    let bytes = draft.grown_table_len()?;
+    has_addresses(bytes)?;
+    let at = load.file_range().end;
     draft.fill_table(at)?;
     draft.grow_segment(index, bytes)?;
-    draft.switch_table(at, addr)?;
-    draft.place_table(at, addr)
+    draft.switch_table(at, end)?;
+    draft.place_table(at, end)
 }

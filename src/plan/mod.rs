@@ -8,6 +8,7 @@ mod draft;
 mod dynamic;
 mod evict;
 mod head;
+mod home;
 mod last;
 mod liveness;
 mod movable;

@@ -99,8 +99,7 @@ const MOVABLE_SEGMENTS: [elf::ProgramType; 6] = [
     elf::PT_MIPS_ABIFLAGS,
 ];
 
-/// Tables that are found through one `DT_*` entry with their address. Relocation tables are not among them: `DT_RELASZ`
-/// may span `DT_JMPREL`.
+/// Tables that are found through one `DT_*` entry with their address.
 const TABLES: [(elf::SectionType, elf::DynamicTag); 6] = [
     (elf::SHT_GNU_HASH, elf::DT_GNU_HASH),
     (elf::SHT_HASH, elf::DT_HASH),
@@ -110,8 +109,33 @@ const TABLES: [(elf::SectionType, elf::DynamicTag); 6] = [
     (elf::SHT_GNU_VERNEED, elf::DT_VERNEED),
 ];
 
-fn table_tag(kind: elf::SectionType) -> Option<elf::DynamicTag> {
-    TABLES.iter().find(|(found, _)| *found == kind).map(|(_, tag)| *tag)
+/// Relocation tables: the type, the entries with address and size. A table whose section has another size than the
+/// entry says is one of two that the entry spans.
+const RELOCATIONS: [(elf::SectionType, elf::DynamicTag, elf::DynamicTag); 5] = [
+    (elf::SHT_RELA, elf::DT_RELA, elf::DT_RELASZ),
+    (elf::SHT_REL, elf::DT_REL, elf::DT_RELSZ),
+    (elf::SHT_RELA, elf::DT_JMPREL, elf::DT_PLTRELSZ),
+    (elf::SHT_REL, elf::DT_JMPREL, elf::DT_PLTRELSZ),
+    (elf::SHT_RELR, elf::DT_RELR, elf::DT_RELRSZ),
+];
+
+/// The `DT_*` entry by which loaders find `section`.
+fn table_tag(image: &Image<'_>, section: &Section) -> Option<elf::DynamicTag> {
+    let value = |tag| image.dynamic.value(tag);
+    let here = |tag| value(tag) == Some(section.addr.0);
+    let table = TABLES.iter().find(|(kind, tag)| *kind == section.kind && here(*tag)).map(|(_, tag)| *tag);
+    table.or_else(|| {
+        let whole = RELOCATIONS
+            .iter()
+            .find(|(kind, tag, size)| *kind == section.kind && here(*tag) && value(*size) == Some(section.size));
+        // DT_RELASZ may span DT_JMPREL (glibc, elf/dynamic-link.h).
+        let spanned =
+            [(elf::DT_RELA, elf::DT_RELASZ), (elf::DT_REL, elf::DT_RELSZ)].into_iter().any(|(table, size)| {
+                let (Some(start), Some(size)) = (value(table), value(size)) else { return false };
+                !here(table) && (start..start.saturating_add(size)).contains(&section.addr.0)
+            });
+        whole.filter(|_| !spanned).map(|(_, tag, _)| *tag)
+    })
 }
 
 fn why_fixed(image: &Image<'_>, index: usize, section: &Section) -> Option<String> {
@@ -122,7 +146,7 @@ fn why_fixed(image: &Image<'_>, index: usize, section: &Section) -> Option<Strin
     let movable = Some(index) == image.strings.section
         || section.kind == elf::SHT_NOTE
         || spanned_by(&MOVABLE_SEGMENTS)
-        || table_tag(section.kind).is_some_and(|tag| image.dynamic.value(tag) == Some(section.addr.0));
+        || table_tag(image, section).is_some();
     let consistent = image.file_range_of(section.addr, section.size) == section.file_range();
     (!movable || !consistent).then(|| String::from_utf8_lossy(image.section_name(section)).into_owned())
 }
@@ -143,7 +167,7 @@ pub(super) fn redirect(
     for &section in &block.sections {
         let Some(header) = draft.image.sections.get(section).copied() else { continue };
         let (_, addr) = moved(block, header.offset, at, addr)?;
-        if let Some(tag) = table_tag(header.kind) {
+        if let Some(tag) = table_tag(draft.image, &header) {
             draft.store_dynamic(tag, addr.0, "the address of a moved table")?;
         }
     }

@@ -45,7 +45,13 @@ pub(super) fn has_no_bss(load: &Segment) -> bool {
 /// The first byte from `at` on that a header table, segment or section uses; the end of the file where none does.
 /// `None` where `at` itself lies within one.
 fn next_use(image: &Image<'_>, at: FileOffset) -> Option<FileOffset> {
-    let segments = image.segments.iter().map(Segment::file_range);
+    next_use_but(image, at, usize::MAX)
+}
+
+/// The same, the segment `own` left out.
+fn next_use_but(image: &Image<'_>, at: FileOffset, own: usize) -> Option<FileOffset> {
+    let segments = image.segments.iter().enumerate().filter(|(index, _)| *index != own);
+    let segments = segments.map(|(_, segment)| segment.file_range());
     let sections = image.sections.iter().filter_map(Section::file_range);
     let tables = [image.segment_table_range()].into_iter().chain(image.sections.place.clone());
     let mut next = image.file_end();
@@ -86,6 +92,22 @@ pub(super) fn segment_of_strings(image: &Image<'_>) -> Option<(usize, Segment)> 
         mapped.start <= strings.start && strings.end <= mapped.end
     })?;
     Some((index, *load))
+}
+
+/// Where `.dynstr` is the last thing in its segment: the segment, and by how many bytes it must grow for `len` more.
+/// Linkers and patchelf leave up to a word of zeros behind the table; those come first.
+pub(super) fn growth_in_place(image: &Image<'_>, len: u64) -> Option<(usize, Segment, u64)> {
+    let (index, load) = segment_of_strings(image)?;
+    let end = image.strings.range.end;
+    let padding = load.file_range().end.checked_since(end)?;
+    if padding > 0 {
+        let unused = next_use_but(image, end, index)? >= load.file_range().end;
+        let zero = padding <= STRAY_BYTES && zero_prefix(image, end, padding)? == padding;
+        if !unused || !zero || image.sections.is_empty() {
+            return None;
+        }
+    }
+    Some((index, load, len.saturating_sub(padding)))
 }
 
 /// Refuses to take `.dynstr` out of a segment in which no other section would remain: `strip` drops the contents of

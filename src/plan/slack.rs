@@ -9,21 +9,15 @@ use object::elf;
 
 use super::NoFit;
 use super::draft::Draft;
-use super::room::{Slack, may_leave_its_segment, segment_of_strings, slack_behind};
-use crate::elf::Vaddr;
+use super::room::{Slack, growth_in_place, may_leave_its_segment, slack_behind};
 
 pub(super) fn attempt(draft: &mut Draft<'_, '_>) -> Result<(), NoFit> {
     let image = draft.image;
     let string = draft.new_string().len() as u64;
-    if let Some((index, load)) =
-        segment_of_strings(image).filter(|(_, load)| load.file_range().end == image.strings.range.end)
-    {
-        let room = slack_behind(image, index, string).is_some_and(|slack| slack.len >= string);
-        if room && load.file_addresses().end == end_of_strings(draft)? {
-            draft.fill_table(image.strings.range.start)?;
-            draft.grow_segment(index, string)?;
-            draft.switch_table(image.strings.range.start, image.strings.addr)?;
-            return draft.place_table(image.strings.range.start, image.strings.addr);
+    if let Some((index, _, growth)) = growth_in_place(image, string) {
+        let room = growth == 0 || slack_behind(image, index, growth).is_some_and(|slack| slack.len >= growth);
+        if room {
+            return grow_in_place(draft, index, growth);
         }
     }
     may_leave_its_segment(image)?;
@@ -48,7 +42,13 @@ pub(super) fn attempt(draft: &mut Draft<'_, '_>) -> Result<(), NoFit> {
     draft.place_table(slack.at, slack.addr)
 }
 
-fn end_of_strings(draft: &Draft<'_, '_>) -> Result<Vaddr, NoFit> {
-    let strings = &draft.image.strings;
-    strings.addr.checked_add(strings.len()).ok_or_else(|| NoFit::new("address past 2^64"))
+/// The new string goes behind `.dynstr`, which ends segment `index`; that grows by `growth` bytes.
+pub(super) fn grow_in_place(draft: &mut Draft<'_, '_>, index: usize, growth: u64) -> Result<(), NoFit> {
+    let (at, addr) = (draft.image.strings.range.start, draft.image.strings.addr);
+    draft.fill_table(at)?;
+    if growth > 0 {
+        draft.grow_segment(index, growth)?;
+    }
+    draft.switch_table(at, addr)?;
+    draft.place_table(at, addr)
 }
