@@ -87,6 +87,10 @@ pub struct Fix {
     #[arg(long)]
     pub force_runpath: bool,
 
+    /// Write each step to the disk before the next, so that a power failure loses nothing either.
+    #[arg(long)]
+    pub sync: bool,
+
     /// Replace a file that has hard links elsewhere, or that lies in the Nix store, by a patched copy.
     #[arg(long)]
     pub break_links: bool,

@@ -9,11 +9,12 @@ use std::time::{Duration, Instant};
 use rayon::prelude::*;
 
 use crate::Error;
-use crate::apply::apply;
+use crate::apply::{Durability, apply, recover};
 use crate::decide::{Current, Decision, Policy, decide};
 use crate::detect::{Depth, Detection, DriverNames};
 use crate::elf::{Image, NotCandidate};
 use crate::facts::{Facts, search_paths};
+use crate::journal::Undo;
 use crate::links::{Protection, Way, copy_beside, open_copy};
 use crate::plan::{Change, EntryFor, Rung, plan};
 use crate::source::{Links, Source};
@@ -50,6 +51,8 @@ pub struct Options {
     pub all: bool,
     /// Do everything but write.
     pub dry_run: bool,
+    /// What the edits are safe from.
+    pub durability: Durability,
     /// Files that are not edited in place.
     pub protection: Protection,
     /// What the walk passes over.
@@ -182,9 +185,13 @@ fn outcome(found: &Found<Surveyed>, facts: &Facts, tree: &Tree<'_>, options: &Op
 
 /// Changes one file, `None` if it needs no change. Everything is read anew: the walk may be long past.
 fn fix_file(found: &Found<Surveyed>, inherits: impl Fn() -> bool, options: &Options) -> Result<Option<Changed>, Error> {
-    let source = Source::open(&found.path, found.links)?.ok_or(Error::Changed)?;
-    if source.identity != found.identity {
+    let mut source = Source::open_locked(&found.path, found.links)?.ok_or(Error::Changed)?;
+    if source.identity.inode != found.identity.inode {
         return Err(Error::Changed);
+    }
+    if let Some(undo) = Undo::find(source.bytes()).filter(|_| !options.dry_run) {
+        recover(&source.open_for_writing()?, &undo)?;
+        source = source.renewed()?;
     }
     let image = Image::parse(source.bytes())?.map_err(Error::NotCandidate)?;
     let old = search_paths(&image);
@@ -198,13 +205,13 @@ fn fix_file(found: &Found<Surveyed>, inherits: impl Fn() -> bool, options: &Opti
     verify(source.bytes(), &plan)?;
     if !options.dry_run {
         match way {
-            Way::InPlace => apply(&source.open_for_writing()?, source.bytes(), &plan)?,
+            Way::InPlace => apply(&source.open_for_writing()?, source.bytes(), &plan, options.durability)?,
             Way::Copy => {
                 // A link that was named stays; the file that it leads to gets the copy.
                 let path = fs::canonicalize(&found.path).map_err(Error::io("cannot follow the link"))?;
                 let copy = copy_beside(&source, &path)?;
                 let patched = open_copy(&copy)?;
-                apply(&patched.open_for_writing()?, patched.bytes(), &plan)?;
+                apply(&patched.open_for_writing()?, patched.bytes(), &plan, options.durability)?;
                 copy.persist(&path).map_err(|error| Error::io("cannot rename the copy")(error.error))?;
             }
         }

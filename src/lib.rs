@@ -8,6 +8,7 @@ pub mod elf;
 mod error;
 pub mod facts;
 pub mod fix;
+pub mod journal;
 pub mod links;
 mod map;
 pub mod plan;

@@ -10,6 +10,7 @@ use std::process::ExitCode;
 
 use anyhow::{anyhow, bail};
 use clap::Parser;
+use driver_runpath::apply::Durability;
 use driver_runpath::check::check;
 use driver_runpath::decide::{Policy, Tag};
 use driver_runpath::detect::DriverNames;
@@ -53,6 +54,7 @@ fn run_fix(command: Fix) -> anyhow::Result<Status> {
         policy: Policy { driver_dir: Vec::new(), prepend, force },
         all: command.all,
         dry_run: command.dry_run,
+        durability: if command.sync { Durability::Power } else { Durability::Process },
         exclude: exclude(&selection)?,
         protection: Protection { store: store_to_protect(), break_links: command.break_links },
     };

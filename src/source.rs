@@ -88,6 +88,31 @@ impl Source {
         &self.file
     }
 
+    /// The same as [`Self::open`], under an exclusive lock: another run on the same file waits for this one.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_locked(path: &Path, links: Links) -> Result<Option<Self>, Error> {
+        let Some(source) = Self::open(path, links)? else { return Ok(None) };
+        // A file system without locks has none to respect.
+        let _ = rustix::fs::flock(&source.file, rustix::fs::FlockOperation::LockExclusive);
+        source.renewed().map(Some)
+    }
+
+    /// The same open file, looked at anew: its size and bytes may have changed.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn renewed(self) -> Result<Self, Error> {
+        let stat = self.file.metadata().map_err(Error::io("cannot stat"))?;
+        let identity = Identity::from(&stat);
+        if identity == self.identity {
+            return Ok(self);
+        }
+        let map = ReadMap::new(&self.file, stat.len()).map_err(Error::io("cannot map"))?;
+        Ok(Self { map, identity, links: stat.nlink(), mode: stat.mode(), file: self.file })
+    }
+
     /// Opens the same file, by its descriptor and not by its name, for writing as well.
     ///
     /// A read-only file is made writable for the moment of this call; its mode is back before it returns.

@@ -1,0 +1,209 @@
+//! Ratios against peers, measured side by side in one run: `cargo bench --bench peers -- [CASE...]`.
+//!
+//! Inputs: `DRIVER_RUNPATH_BENCH_TREE` is a tree of CUDA packages, `DRIVER_RUNPATH_BENCH_LIBRARY` one large library;
+//! `PATCHELF` is the peer (default: the one on PATH). The other inputs are made here. With `BENCHMARKS.md` among the
+//! arguments, the table is written there.
+
+mod inputs;
+mod measure;
+
+use std::ffi::OsStr;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use measure::{Figure, drop_caches, run_timed, time};
+
+const OURS: &str = env!("CARGO_BIN_EXE_driver-runpath");
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
+    let wanted = |case: &str| {
+        let cases: Vec<&String> = arguments.iter().filter(|argument| !argument.ends_with(".md")).collect();
+        cases.is_empty() || cases.iter().any(|found| *found == case)
+    };
+    let mut table = Table::default();
+    if wanted("start") {
+        start(&mut table);
+    }
+    if wanted("small-files") {
+        small_files(&mut table);
+    }
+    if wanted("symbols") {
+        symbols(&mut table);
+    }
+    if wanted("library") {
+        library(&mut table);
+    }
+    if wanted("tree") {
+        tree(&mut table);
+    }
+    let text = table.finish();
+    print!("{text}");
+    if let Some(file) = arguments.iter().find(|argument| argument.ends_with(".md")) {
+        std::fs::write(file, text).expect("the table can be written");
+    }
+}
+
+/// The rows of the report.
+#[derive(Default)]
+struct Table(String);
+
+impl Table {
+    /// One comparison: how many times `other`'s median ours is, or the reverse, and whether that meets the goal.
+    fn faster(&mut self, case: &str, ours: &Figure, peer: &str, theirs: &Figure, goal: f64) {
+        let ratio = theirs.median / ours.median;
+        let met = if ratio >= goal { "yes" } else { "no" };
+        self.row(case, ours, peer, theirs, &format!("{ratio:.0} times faster"), &format!("≥ {goal:.0}"), met);
+    }
+
+    fn at_most(&mut self, case: &str, ours: &Figure, base: &str, theirs: &Figure, goal: f64) {
+        let ratio = ours.median / theirs.median;
+        let met = if ratio <= goal { "yes" } else { "no" };
+        self.row(case, ours, base, theirs, &format!("{ratio:.2} times its time"), &format!("≤ {goal}"), met);
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn row(&mut self, case: &str, ours: &Figure, peer: &str, theirs: &Figure, ratio: &str, goal: &str, met: &str) {
+        writeln!(self.0, "| {case} | {ours} | {peer} | {theirs} | {ratio} | {goal} | {met} |").expect("a string grows");
+    }
+
+    fn finish(self) -> String {
+        let version = |program: &Path| {
+            let output = Command::new(program).arg("--version").output();
+            output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default()
+        };
+        format!(
+            "# Benchmarks\n\n{}; {}; {}. Medians of the runs of one process tree, spread in brackets; warm cache unless a \
+             row says otherwise.\n\n`cargo bench --bench peers -- BENCHMARKS.md`\n\n\
+             | case | driver-runpath | beside | its time | ratio | goal | met |\n|---|---|---|---|---|---|---|\n{}",
+            measure::machine(),
+            version(Path::new(OURS)),
+            version(&patchelf()),
+            self.0
+        )
+    }
+}
+
+fn patchelf() -> PathBuf {
+    std::env::var_os("PATCHELF").map_or_else(|| PathBuf::from("patchelf"), PathBuf::from)
+}
+
+fn ours<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Command {
+    let mut command = Command::new(OURS);
+    command.args(arguments).env("NIX_BUILD_TOP", "/build");
+    command
+}
+
+fn start(table: &mut Table) {
+    let lab = inputs::scratch();
+    let file = lab.path().join("libopens.so");
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/prebuilt/x86_64/libopens.so");
+    let (mut nothing, mut version, mut fix) = (Figure::new(), Figure::new(), Figure::new());
+    for _ in 0..200 {
+        std::fs::copy(&fixture, &file).expect("the fixture is there");
+        nothing.add(run_timed(&mut Command::new("true")));
+        version.add(run_timed(&mut ours(["--version"])));
+        fix.add(run_timed(&mut ours([OsStr::new("fix"), file.as_os_str()])));
+    }
+    table.at_most("start: `--version`", &version.done(), "`true`", &nothing.clone().done(), 2.0);
+    table.at_most("start: `fix` of one tiny file", &fix.done(), "`true`", &nothing.done(), 2.0);
+}
+
+fn small_files(table: &mut Table) {
+    let lab = inputs::scratch();
+    inputs::small_files(lab.path(), 100_000);
+    let (mut fix, mut base) = (Figure::new(), Figure::new());
+    for _ in 0..5 {
+        base.add(time(|| inputs::read_magics(lab.path())));
+        fix.add(run_timed(&mut ours([OsStr::new("fix"), lab.path().as_os_str()])));
+    }
+    table.at_most("100,000 small files, none ELF", &fix.done(), "walk and four bytes of each", &base.done(), 1.5);
+}
+
+fn symbols(table: &mut Table) {
+    let lab = inputs::scratch();
+    let Some(original) = inputs::many_symbols(lab.path(), 2_000_000) else {
+        return println!("symbols: needs cc");
+    };
+    let file = lab.path().join("copy.so");
+    let long = format!("/run/opengl-driver/lib:{}", "/opt/longer/than/before".repeat(4));
+    let (mut fix, mut theirs, mut base) = (Figure::new(), Figure::new(), Figure::new());
+    for _ in 0..5 {
+        std::fs::copy(&original, &file).expect("a copy");
+        base.add(time(|| inputs::copy_strings_and_pass_over_symbols(&file, &lab.path().join("strings"))));
+        fix.add(run_timed(&mut ours([
+            OsStr::new("fix"),
+            OsStr::new("--all"),
+            OsStr::new("--prepend=/a/longer/one"),
+            file.as_os_str(),
+        ])));
+        std::fs::copy(&original, &file).expect("a copy");
+        theirs.add(run_timed(Command::new(patchelf()).args(["--set-rpath", &long]).arg(&file)));
+    }
+    let fix = fix.done();
+    table.faster("2 million symbols, longer path", &fix, "patchelf --set-rpath", &theirs.done(), 10.0);
+    table.at_most("the same", &fix, "one copy of .dynstr, one pass over st_name", &base.done(), 1.5);
+}
+
+fn library(table: &mut Table) {
+    let Some(original) = std::env::var_os("DRIVER_RUNPATH_BENCH_LIBRARY").map(PathBuf::from) else {
+        return println!("library: needs DRIVER_RUNPATH_BENCH_LIBRARY");
+    };
+    let lab = inputs::scratch();
+    let file = lab.path().join("copy.so");
+    let (mut all, mut scan, mut theirs) = (Figure::new(), Figure::new(), Figure::new());
+    for _ in 0..5 {
+        for (figure, option) in [(&mut all, Some("--all")), (&mut scan, None)] {
+            std::fs::copy(&original, &file).expect("a copy");
+            let arguments = ["fix"].into_iter().chain(option).map(OsStr::new).chain([file.as_os_str()]);
+            figure.add(run_timed(&mut ours(arguments)));
+        }
+        std::fs::copy(&original, &file).expect("a copy");
+        theirs.add(run_timed(
+            Command::new(patchelf()).args(["--set-rpath", "/run/opengl-driver/lib:$ORIGIN"]).arg(&file),
+        ));
+    }
+    let theirs = theirs.done();
+    table.faster("one large library, `fix --all`", &all.done(), "patchelf --set-rpath", &theirs, 500.0);
+    table.faster("one large library, `fix`", &scan.done(), "patchelf --set-rpath", &theirs, 100.0);
+}
+
+fn tree(table: &mut Table) {
+    let Some(original) = std::env::var_os("DRIVER_RUNPATH_BENCH_TREE").map(PathBuf::from) else {
+        return println!("tree: needs DRIVER_RUNPATH_BENCH_TREE");
+    };
+    let lab = inputs::scratch();
+    let copy = lab.path().join("tree");
+    let (mut first, mut second, mut check) = (Figure::new(), Figure::new(), Figure::new());
+    let mut base = Figure::new();
+    let size_before = inputs::size_of(&original);
+    let mut growth = 0;
+    for _ in 0..3 {
+        inputs::copy_tree(&original, &copy);
+        inputs::read_magics(&copy);
+        base.add(time(|| inputs::scan_once(&copy)));
+        base.add(time(|| inputs::scan_once(&copy)));
+        first.add(run_timed(&mut ours([OsStr::new("fix"), copy.as_os_str()])));
+        second.add(run_timed(&mut ours([OsStr::new("fix"), copy.as_os_str()])));
+        check.add(run_timed(&mut ours([OsStr::new("check"), copy.as_os_str()])));
+        growth = inputs::size_of(&copy) - size_before;
+    }
+    let first = first.done();
+    table.at_most("the tree, `fix`", &first, "walk, four bytes of each, one memmem", &base.done(), 2.0);
+    table.at_most("the tree, a second `fix`", &second.done(), "the first", &first, 1.2);
+    table.at_most("the tree, `check`", &check.done(), "`fix`", &first, 2.0);
+    inputs::copy_tree(&original, &copy);
+    let mut theirs = Figure::new();
+    theirs.add(run_timed(&mut inputs::bash_around_patchelf(&patchelf(), &copy)));
+    table.faster("the tree, `fix`", &first, "bash around patchelf, as in nixpkgs", &theirs.done(), 200.0);
+    let their_growth = inputs::size_of(&copy) - size_before;
+    println!("growth of the tree: ours {growth} bytes, patchelf {their_growth} bytes");
+    if drop_caches() {
+        inputs::copy_tree(&original, &copy);
+        drop_caches();
+        let (read, budget) =
+            (measure::disk_reads(&mut ours([OsStr::new("fix"), copy.as_os_str()])), inputs::read_budget(&copy));
+        println!("cold cache: {read} bytes read, budget {budget}");
+    }
+}
