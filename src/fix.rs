@@ -165,9 +165,14 @@ pub type Surveyed = Result<Result<Facts, NotCandidate>, Error>;
 
 /// Walks `paths` and reads the facts of every ELF file.
 pub fn survey(paths: &[PathBuf], exclude: &Exclude, names: &DriverNames, depth: Option<Depth>) -> Walked<Surveyed> {
-    walk(paths, exclude, |_, source| {
+    let facts = |source: &Source| -> Surveyed {
         let image = Image::parse(source.bytes())?;
         Ok(image.map(|image| Facts::of(&image, names, depth)))
+    };
+    walk(paths, exclude, |path, source, links| match facts(source) {
+        // Another run may be in the middle of an edit: once more, when it is done.
+        Err(Error::Malformed(_)) => facts(&Source::open_locked(path, links)?.ok_or(Error::Changed)?),
+        surveyed => surveyed,
     })
 }
 

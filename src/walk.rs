@@ -70,7 +70,11 @@ pub(crate) const MANY_FILES: usize = 8;
 
 /// Calls `look` for every ELF file at or below `paths`, each (device, inode) once. Symbolic links are followed where
 /// named, not where found.
-pub fn walk<T: Send>(paths: &[PathBuf], exclude: &Exclude, look: impl Fn(&Path, &Source) -> T + Sync) -> Walked<T> {
+pub fn walk<T: Send>(
+    paths: &[PathBuf],
+    exclude: &Exclude,
+    look: impl Fn(&Path, &Source, Links) -> T + Sync,
+) -> Walked<T> {
     let kinds: Vec<_> = paths.iter().map(|path| (path, fs::metadata(path))).collect();
     let walk = Walk { look, exclude, state: Mutex::default(), others: AtomicU64::new(0) };
     let (directories, files): (Vec<_>, Vec<_>) =
@@ -145,7 +149,7 @@ impl<T> Entry<T> {
     }
 }
 
-impl<T: Send, L: Fn(&Path, &Source) -> T + Sync> Walk<'_, L, T> {
+impl<T: Send, L: Fn(&Path, &Source, Links) -> T + Sync> Walk<'_, L, T> {
     fn directory<'s>(&'s self, root: &'s Path, path: PathBuf, scope: &rayon::Scope<'s>) {
         let entries = match fs::read_dir(&path) {
             Ok(entries) => entries,
@@ -187,7 +191,7 @@ impl<T: Send, L: Fn(&Path, &Source) -> T + Sync> Walk<'_, L, T> {
         if !self.enter(&path, links, &source) {
             return;
         }
-        let seen = (self.look)(&path, &source);
+        let seen = (self.look)(&path, &source, links);
         if let Some(entry) = self.state().files.get_mut(&source.identity.inode) {
             entry.seen = Some(seen);
         }
