@@ -9,6 +9,7 @@ mod error;
 pub mod facts;
 pub mod fix;
 pub mod links;
+pub mod loader;
 mod map;
 pub mod plan;
 pub mod report;
