@@ -14,6 +14,7 @@ mod map;
 pub mod plan;
 pub mod report;
 pub mod source;
+pub mod sysroot;
 pub mod tree;
 pub mod verify;
 pub mod walk;
