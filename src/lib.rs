@@ -6,6 +6,7 @@ pub mod decide;
 pub mod detect;
 pub mod elf;
 mod error;
+pub mod explain;
 pub mod facts;
 pub mod fix;
 pub mod links;
