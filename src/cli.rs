@@ -25,6 +25,11 @@ pub enum Command {
     ///
     /// Exit status: 0, all files that load the driver find it; 1, some file would miss it; 2, an error.
     Check(Check),
+    /// Say of one file what it is, why it is believed to load the driver, and what the loader would find for it.
+    /// Changes and runs nothing.
+    ///
+    /// Exit status: 0, explained, whatever the answer; 2, an error.
+    Explain(Explain),
 }
 
 /// Which files, and which driver.
@@ -102,6 +107,35 @@ pub struct Check {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub selection: Selection,
+
+    /// Print one JSON document.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Options of `explain`.
+#[derive(Debug, Args)]
+pub struct Explain {
+    /// The file.
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+
+    /// The root of the system that the file is for: every absolute path is looked up below it, LD_LIBRARY_PATH is not
+    /// asked.
+    #[arg(long, value_name = "DIR")]
+    pub sysroot: Option<PathBuf>,
+
+    /// Who loads the file, for its RPATH; again, who loads that; the last one is the executable.
+    #[arg(long, value_name = "FILE")]
+    pub loaded_by: Vec<PathBuf>,
+
+    /// The link to the running driver.
+    #[arg(long, value_name = "DIR")]
+    pub driver_link: Option<OsString>,
+
+    /// A further SONAME that counts as a driver library.
+    #[arg(long = "driver-lib", value_name = "NAME")]
+    pub driver_libs: Vec<String>,
 
     /// Print one JSON document.
     #[arg(long)]

@@ -8,18 +8,22 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{anyhow, bail};
+use anyhow::{Context, anyhow, bail};
 use clap::Parser;
 use driver_runpath::apply::Durability;
 use driver_runpath::check::check;
 use driver_runpath::decide::{Policy, Tag};
 use driver_runpath::detect::DriverNames;
+use driver_runpath::explain::{self, explain};
 use driver_runpath::fix::{self, DriverDirs, fix};
 use driver_runpath::links::Protection;
-use driver_runpath::report::{Leniency, Status, Verbosity, Voice, check_json, check_text, fix_text};
+use driver_runpath::report::{
+    Leniency, Status, Verbosity, Voice, check_json, check_text, error_line, explain_json, explain_text, fix_text,
+};
+use driver_runpath::sysroot::Sysroot;
 use driver_runpath::walk::Exclude;
 
-use cli::{Check, Cli, Command, Fix, Selection};
+use cli::{Check, Cli, Command, Explain, Fix, Selection};
 
 /// Where NixOS links the running driver.
 const DRIVER_LINK: &str = "/run/opengl-driver";
@@ -28,6 +32,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Fix(command) => run_fix(command),
         Command::Check(command) => run_check(command),
+        Command::Explain(command) => run_explain(command),
     };
     match done {
         Ok(status) => ExitCode::from(status.code()),
@@ -79,6 +84,36 @@ fn run_check(command: Check) -> anyhow::Result<Status> {
     }
     out.flush()?;
     Ok(report.status(leniency(&selection)))
+}
+
+fn run_explain(command: Explain) -> anyhow::Result<Status> {
+    let sysroot = match &command.sysroot {
+        Some(dir) => Sysroot::at(dir).with_context(|| format!("--sysroot {}", dir.display()))?,
+        None => Sysroot::default(),
+    };
+    let library_path = std::env::var_os("LD_LIBRARY_PATH").filter(|_| !sysroot.is_other());
+    let options = explain::Options {
+        sysroot,
+        loaded_by: command.loaded_by,
+        names: DriverNames::new(command.driver_libs),
+        driver_dirs: driver_dirs(command.driver_link)?,
+        library_path: library_path.map(OsString::into_vec),
+    };
+    let (mut out, mut errors) = outputs();
+    let explanation = match explain(&command.file, &options) {
+        Ok(explanation) => explanation,
+        Err((path, error)) => {
+            error_line(&path, &error, &mut errors)?;
+            return Ok(Status::Error);
+        }
+    };
+    if command.json {
+        writeln!(out, "{}", explain_json(&explanation)?)?;
+    } else {
+        explain_text(&explanation, &mut out)?;
+    }
+    out.flush()?;
+    Ok(Status::Good)
 }
 
 fn exclude(selection: &Selection) -> anyhow::Result<Exclude> {

@@ -30,21 +30,21 @@ struct Summary {
 
 /// A path or a search path entry: text, and the bytes where the text is not all of them.
 #[derive(Serialize)]
-struct Text {
+pub(super) struct Text {
     text: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     bytes: Option<Vec<u8>>,
 }
 
 impl Text {
-    fn of(bytes: &[u8]) -> Self {
+    pub(super) fn of(bytes: &[u8]) -> Self {
         match std::str::from_utf8(bytes) {
             Ok(text) => Self { text: text.to_owned(), bytes: None },
             Err(_) => Self { text: harmless(bytes), bytes: Some(bytes.to_vec()) },
         }
     }
 
-    fn of_path(path: &Path) -> Self {
+    pub(super) fn of_path(path: &Path) -> Self {
         Self::of(path.as_os_str().as_bytes())
     }
 }
@@ -64,14 +64,14 @@ struct CheckedFile {
 }
 
 #[derive(Serialize)]
-struct EvidenceRecord {
+pub(super) struct EvidenceRecord {
     kind: EvidenceKind,
     what: String,
     place: String,
     offset: u64,
 }
 
-fn evidence(detection: &Detection) -> Vec<EvidenceRecord> {
+pub(super) fn evidence(detection: &Detection) -> Vec<EvidenceRecord> {
     let records = detection.evidence.iter().map(|found| EvidenceRecord {
         kind: found.kind,
         what: found.what.clone(),

@@ -1,10 +1,15 @@
 //! What is said about a run: lines for people, JSON for programs.
 
+mod explain_json;
+mod explain_text;
 mod json;
+mod machine;
 mod text;
 
+pub use explain_json::{EXPLAIN_SCHEMA, explain_json};
+pub use explain_text::explain_text;
 pub use json::{CHECK_SCHEMA, check_json};
-pub use text::{Verbosity, Voice, check_text, fix_text};
+pub use text::{Verbosity, Voice, check_text, error_line, fix_text};
 
 use crate::Error;
 use crate::check::{self, Verdict};

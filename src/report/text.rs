@@ -59,12 +59,12 @@ pub(super) fn harmless(bytes: &[u8]) -> String {
     text
 }
 
-fn name(path: &Path) -> String {
+pub(super) fn name(path: &Path) -> String {
     harmless(path.as_os_str().as_bytes())
 }
 
 /// The evidence in words.
-fn evidence(found: &Evidence) -> String {
+pub(super) fn evidence(found: &Evidence) -> String {
     let what = harmless(found.what.as_bytes());
     let place = harmless(found.place.as_bytes());
     match found.kind {
@@ -87,7 +87,7 @@ fn search_path(path: Option<(Tag, &[u8])>) -> String {
     }
 }
 
-fn quoted(path: &[u8]) -> String {
+pub(super) fn quoted(path: &[u8]) -> String {
     if path.is_empty() { "(empty)".to_owned() } else { harmless(path) }
 }
 
@@ -105,6 +105,14 @@ fn problem(errors: &mut impl Write, path: &Path, error: &Error, forgiven: bool) 
         _ => "error",
     };
     writeln!(errors, "{word}: {}: {}", name(path), harmless(error.to_string().as_bytes()))
+}
+
+/// Writes what went wrong with one file.
+///
+/// # Errors
+/// What writing answers.
+pub fn error_line(path: &Path, error: &Error, errors: &mut impl Write) -> io::Result<()> {
+    problem(errors, path, error, false)
 }
 
 /// Writes the report of `fix`: `out` gets the lines and the summary, `errors` the rest.

@@ -5,3 +5,4 @@ pub mod hand;
 pub mod lab;
 pub mod referee;
 pub mod tools;
+pub mod trace;
