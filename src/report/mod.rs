@@ -3,7 +3,7 @@
 mod json;
 mod text;
 
-pub use json::{CHECK_SCHEMA, check_json};
+pub use json::{SCHEMA, check_json, fix_json};
 pub use text::{Verbosity, Voice, check_text, fix_text};
 
 use crate::Error;

@@ -1,0 +1,195 @@
+//! A driver's SONAME built from constants in the code of x86: compilers copy a short string with `movabs` and `movl`
+//! and keep it nowhere else.
+//!
+//! The first constant is the start of a name; the others are looked for near it, in any order and overlapping, as GCC
+//! and clang leave them. (On AArch64 the same compilers load such strings from `.rodata`, whole.)
+
+use memchr::memmem;
+use object::elf;
+
+use super::DriverNames;
+
+/// Bytes before and behind the first constant where the others are looked for.
+const NEAR: usize = 128;
+
+/// A constant of the code: bytes of a name, and how far it lies from the first one.
+struct Piece<'code> {
+    text: &'code [u8],
+    distance: usize,
+}
+
+/// The driver SONAMEs that `code` builds, with the place of their first constant.
+pub(super) fn built_names(code: &[u8], machine: elf::Machine, names: &DriverNames) -> Vec<(usize, Vec<u8>)> {
+    let word = match machine {
+        elf::EM_X86_64 => 8,
+        elf::EM_386 => 4,
+        _ => return Vec::new(),
+    };
+    let mut found = Vec::new();
+    for head in names.heads(word) {
+        for at in memmem::find_iter(code, &head) {
+            if is_immediate(code, at, word) {
+                found.extend(assemble(code, at, &head, names).map(|name| (at, name)));
+            }
+        }
+    }
+    found.sort_unstable();
+    found
+}
+
+/// Joins the constants near `at` to the head until a whole name is there.
+fn assemble(code: &[u8], at: usize, head: &[u8], names: &DriverNames) -> Option<Vec<u8>> {
+    let mut pieces = pieces_near(code, at, head.len());
+    // Long pieces are no accident, and near ones belong together.
+    pieces.sort_by_key(|piece| (std::cmp::Reverse(piece.text.len()), piece.distance));
+    let mut name = head.to_vec();
+    // With its version the name is whole; a digit more would be of another name.
+    while !(name.last().is_some_and(u8::is_ascii_digit) && names.is_driver_soname(&name)) {
+        let next = pieces.iter().enumerate().find_map(|(index, piece)| Some((index, join(&name, piece.text, names)?)));
+        let Some((index, longer)) = next else { break };
+        pieces.remove(index);
+        name = longer;
+    }
+    names.is_driver_soname(&name).then_some(name)
+}
+
+/// `name` with `piece` behind it, overlapping as far as it can, if that can still become a driver's name.
+fn join(name: &[u8], piece: &[u8], names: &DriverNames) -> Option<Vec<u8>> {
+    let longest = piece.len().saturating_sub(1).min(name.len());
+    (0..=longest).rev().find_map(|overlap| {
+        let (shared, rest) = piece.split_at_checked(overlap)?;
+        let joined = name.ends_with(shared).then(|| [name, rest].concat())?;
+        names.can_start_with(&joined).then_some(joined)
+    })
+}
+
+/// The constants around `at` that are text, up to a NUL.
+fn pieces_near(code: &[u8], at: usize, head_len: usize) -> Vec<Piece<'_>> {
+    let window = at.saturating_sub(NEAR)..at.saturating_add(head_len + NEAR).min(code.len());
+    let immediates = window.filter_map(|opcode| Some((opcode, immediate_at(code, opcode)?)));
+    immediates
+        .filter_map(|(opcode, bytes)| {
+            let len = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
+            let (text, padding) = bytes.split_at_checked(len)?;
+            let is_text = text.iter().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(byte));
+            let whole = !text.is_empty() && is_text && padding.iter().all(|byte| *byte == 0);
+            whole.then_some(Piece { text, distance: opcode.abs_diff(at) })
+        })
+        .collect()
+}
+
+const REX_W: [u8; 2] = [0x48, 0x49];
+const OPERAND_SIZE: u8 = 0x66;
+/// `MOV r, imm` is `B8 + r`.
+const MOV_R_IMM: u8 = 0xb8;
+const MOV_RM_IMM: u8 = 0xc7;
+const MOV_RM8_IMM8: u8 = 0xc6;
+const PUSH_IMM: u8 = 0x68;
+
+/// The constant of the instruction that starts at `at`, if it is one that moves a constant.
+fn immediate_at(code: &[u8], at: usize) -> Option<&[u8]> {
+    let text = code.get(at..)?;
+    let of_modrm = |opcode_len: usize, size: usize| {
+        let start = opcode_len.checked_add(modrm_len(text.get(opcode_len..)?)?)?;
+        text.get(start..start + size)
+    };
+    match text {
+        [rex, opcode, ..] if REX_W.contains(rex) && opcode & 0xf8 == MOV_R_IMM => text.get(2..10),
+        [OPERAND_SIZE, MOV_RM_IMM, ..] => of_modrm(2, 2),
+        [OPERAND_SIZE, opcode, ..] if opcode & 0xf8 == MOV_R_IMM => text.get(2..4),
+        [MOV_RM_IMM, ..] => of_modrm(1, 4),
+        [MOV_RM8_IMM8, ..] => of_modrm(1, 1),
+        [PUSH_IMM, ..] => text.get(1..5),
+        [opcode, ..] if opcode & 0xf8 == MOV_R_IMM => text.get(1..5),
+        _ => None,
+    }
+}
+
+/// The length of ModRM, SIB and displacement (Intel SDM, volume 2, "Instruction Format"), for `/0`.
+fn modrm_len(bytes: &[u8]) -> Option<usize> {
+    let modrm = bytes.first()?;
+    if modrm & 0x38 != 0 {
+        return None;
+    }
+    let (mode, rm) = (modrm >> 6, modrm & 7);
+    let sib = usize::from(mode != 3 && rm == 4);
+    let base_is_disp32 = if sib == 1 { bytes.get(1)? & 7 == 5 } else { rm == 5 };
+    let displacement = match mode {
+        0 if base_is_disp32 => 4,
+        1 => 1,
+        2 => 4,
+        _ => 0,
+    };
+    Some(1 + sib + displacement)
+}
+
+/// Whether the bytes at `at` are the constant of an instruction.
+fn is_immediate(code: &[u8], at: usize, word: usize) -> bool {
+    const LONGEST: usize = 9;
+    let starts = at.saturating_sub(LONGEST)..at;
+    starts.rev().any(|start| {
+        immediate_at(code, start).is_some_and(|bytes| {
+            bytes.len() == word && code.get(at..at + word).is_some_and(|at| std::ptr::eq(at, bytes))
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn built(code: &[u8], machine: elf::Machine) -> Vec<(usize, String)> {
+        let found = built_names(code, machine, &DriverNames::default());
+        found.into_iter().map(|(at, name)| (at, String::from_utf8(name).expect("ASCII"))).collect()
+    }
+
+    fn code(parts: &[&[u8]]) -> Vec<u8> {
+        parts.concat()
+    }
+
+    #[test]
+    fn a_name_in_two_constants_is_found() {
+        // movabs $"libcuda.",%rax; mov %rax,0x10(%rsp); movl $"so.1",0x18(%rsp)
+        let gcc = code(&[b"\x90\x48\xb8libcuda.", b"\x48\x89\x44\x24\x10", b"\xc7\x44\x24\x18so.1", b"\xc3"]);
+        assert_eq!(built(&gcc, elf::EM_X86_64), [(3, "libcuda.so.1".to_owned())]);
+    }
+
+    #[test]
+    fn overlapping_constants_are_joined() {
+        // movabs $"libcuda.",%rax; movl $".so\0",0x7(%rdi)
+        let clang = code(&[b"\x48\xb8libcuda.", b"\x48\x89\x07", b"\xc7\x47\x07.so\0"]);
+        assert_eq!(built(&clang, elf::EM_X86_64), [(2, "libcuda.so".to_owned())]);
+    }
+
+    #[test]
+    fn a_name_in_three_constants_of_a_family_is_found() {
+        let gcc = code(&[b"\x48\xb8libnvidi", b"\x48\xbaa-ml.so.", b"\x66\xc7\x44\x24\x101\0"]);
+        assert_eq!(built(&gcc, elf::EM_X86_64), [(2, "libnvidia-ml.so.1".to_owned())]);
+    }
+
+    #[test]
+    fn constants_that_i386_code_stores_from_the_end_are_joined() {
+        let clang = code(&[b"\xc7\x44\x24\x10so.1", b"\xc7\x44\x24\x0cuda.", b"\xc7\x44\x24\x08libc"]);
+        assert_eq!(built(&clang, elf::EM_386), [(20, "libcuda.so.1".to_owned())]);
+    }
+
+    #[test]
+    fn other_names_and_bytes_that_are_no_constants_are_not() {
+        for other in [
+            &code(&[b"\x48\xb8libcudar", b"\xc7\x47\x08t.so"])[..],
+            &code(&[b"\x48\xb8libcuda.", b"\xc7\x47\x08conf"]),
+            &code(&[b"\x00\x00libcuda.", b"\xc7\x47\x08so.1"]),
+            b"\x48\xb8libcuda.",
+            b"libcuda.",
+            b"",
+        ] {
+            assert_eq!(built(other, elf::EM_X86_64), []);
+        }
+        assert_eq!(built(b"\xb8libc\xb8.so.\xb86\0\0\0", elf::EM_386), []);
+    }
+
+    #[test]
+    fn other_machines_have_no_such_constants() {
+        assert_eq!(built(b"\x48\xb8libcuda.\xc7\x47\x08so.1", elf::EM_AARCH64), []);
+    }
+}
