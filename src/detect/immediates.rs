@@ -9,8 +9,9 @@ use object::elf;
 
 use super::DriverNames;
 
-/// Bytes before and behind the first constant where the others are looked for.
-const NEAR: usize = 128;
+/// Bytes before and behind the first constant where the others are looked for. GCC fetches the first one early and
+/// may put a whole initialisation between: 167 bytes in one library.
+const NEAR: usize = 512;
 
 /// A constant of the code: bytes of a name, and how far it lies from the first one.
 struct Piece<'code> {
@@ -171,6 +172,14 @@ mod tests {
     fn constants_that_i386_code_stores_from_the_end_are_joined() {
         let clang = code(&[b"\xc7\x44\x24\x10so.1", b"\xc7\x44\x24\x0cuda.", b"\xc7\x44\x24\x08libc"]);
         assert_eq!(built(&clang, elf::EM_386), [(20, "libcuda.so.1".to_owned())]);
+    }
+
+    #[test]
+    fn constants_far_apart_in_one_function_are_joined() {
+        let far = code(&[b"\x48\xb8libcuda.", &[0x90; 400], b"\xc7\x44\x24\x48so.1"]);
+        assert_eq!(built(&far, elf::EM_X86_64), [(2, "libcuda.so.1".to_owned())]);
+        let in_another = code(&[b"\x48\xb8libcuda.", &[0x90; 600], b"\xc7\x44\x24\x48so.1"]);
+        assert_eq!(built(&in_another, elf::EM_X86_64), []);
     }
 
     #[test]

@@ -101,14 +101,17 @@ pub fn detect(image: &Image<'_>, names: &DriverNames, depth: Depth) -> Detection
     if found.is_enough(depth) {
         return found;
     }
-    let Regions { list, warnings } = regions(image);
+    let Regions { list, warnings, limited } = regions(image);
     found.warnings.extend(warnings);
-    found.searched = list.iter().map(|region| region.bytes.len() as u64).sum();
-    found.evidence.extend(strings::strings(&list, names, found.opens, depth));
+    let strings = strings::strings(&list, names, found.opens, depth);
+    found.searched = strings.searched;
+    found.evidence.extend(strings.evidence);
     if found.evidence.is_empty() && found.opens {
         found.evidence.extend(immediates(image, &list, names));
     }
-    found.is_enough(depth);
+    if !found.is_enough(depth) && limited {
+        found.warnings.push("only the first 2 GiB of its code and data were searched".to_owned());
+    }
     found
 }
 

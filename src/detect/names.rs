@@ -23,8 +23,9 @@ const STEMS: [&str; 11] = [
 /// A family with one name a library: `libnvidia-ml`, `libnvidia-encode`, `libnvidia-opticalflow`, …
 const FAMILY: &str = "nvidia-";
 
-/// Members of that family that no driver provides: NVIDIA's container tools.
-const NOT_IN_FAMILY: [&str; 2] = ["container", "container-go"];
+/// Members of that family that say nothing: NVIDIA's container tools, which no driver provides, and libraries that only
+/// the driver itself opens, so that another file has their names to pass them over.
+const NOT_IN_FAMILY: [&str; 7] = ["container", "container-go", "fatbinaryloader", "glcore", "eglcore", "glsi", "tls"];
 
 /// No member's name is longer. Without a bound, `libnvidia-libnvidia-…` would be read again and again.
 const LONGEST_MEMBER: usize = 64;
@@ -253,6 +254,7 @@ mod tests {
             "libnvidia-.so",
             "libnvidia_ml.so",
             "libnvidia-container.so.1",
+            "libnvidia-fatbinaryloader.so",
             "libGLX.so.0",
             "libnccl.so.2",
             "cuda.so",

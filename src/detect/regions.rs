@@ -38,6 +38,8 @@ impl Region<'_> {
 pub(super) struct Regions<'data> {
     pub(super) list: Vec<Region<'data>>,
     pub(super) warnings: Vec<String>,
+    /// Whether [`LIMIT`] took something away.
+    pub(super) limited: bool,
 }
 
 /// Code and data of one object lie within 2 GiB of each other in every small code model (x86-64 psABI, "Code Models");
@@ -56,11 +58,9 @@ pub(super) fn regions<'data>(image: &Image<'data>) -> Regions<'data> {
         regions_of_sections(image, &mut warnings)
     };
     list.sort_by_key(|region| (region.offset, region.bytes.len()));
-    if disjoin(&mut list) {
-        warnings.push("only the first 2 GiB of its code and data were looked at".to_owned());
-    }
+    let limited = disjoin(&mut list);
     list.sort_by_key(|region| region.is_code);
-    Regions { list, warnings }
+    Regions { list, warnings, limited }
 }
 
 /// The first section whose header says something else than the segments of what is loaded where.

@@ -44,9 +44,17 @@ fn evidence_at(bytes: &[u8], at: usize, names: &DriverNames, opens: bool) -> Opt
     Some((EvidenceKind::EntryPoint, at, name.to_owned()))
 }
 
+/// What a search gave.
+#[derive(Default)]
+pub(super) struct Found {
+    pub(super) evidence: Vec<Evidence>,
+    /// Bytes that were searched.
+    pub(super) searched: u64,
+}
+
 /// All evidence in `regions` that is a string, or the first piece.
-pub(super) fn strings(regions: &[Region<'_>], names: &DriverNames, opens: bool, depth: Depth) -> Vec<Evidence> {
-    let mut found: Vec<Evidence> = Vec::new();
+pub(super) fn strings(regions: &[Region<'_>], names: &DriverNames, opens: bool, depth: Depth) -> Found {
+    let mut found = Found::default();
     // One piece of evidence a name and section is enough.
     let mut known: HashSet<(String, String)> = HashSet::new();
     for region in regions {
@@ -55,12 +63,14 @@ pub(super) fn strings(regions: &[Region<'_>], names: &DriverNames, opens: bool, 
             let place = region.place();
             let Some(offset) = region.offset.checked_add(start as u64) else { continue };
             if known.insert((what.clone(), place.clone())) {
-                found.push(Evidence { kind, what, place, offset });
+                found.evidence.push(Evidence { kind, what, place, offset });
             }
-            if depth != Depth::All || found.len() == MOST {
+            if depth != Depth::All || found.evidence.len() == MOST {
+                found.searched += at as u64;
                 return found;
             }
         }
+        found.searched += region.bytes.len() as u64;
     }
     found
 }
