@@ -8,6 +8,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use driver_runpath::detect::{Depth, DriverNames, Group, detect};
+use driver_runpath::elf::Image;
 use libtest_mimic::{Arguments, Failed, Trial};
 use serde_json::{Value, json};
 use support::hand::{Draft, Phdr, Shdr};
@@ -241,6 +243,7 @@ fn not_utf8() -> Done {
 fn bad_input_trials() -> Vec<Trial> {
     vec![
         Trial::test("section_headers_that_lie_hide_nothing_and_are_told", lying_sections),
+        Trial::test("any_bytes_changed_in_a_file_are_an_answer_and_no_crash", changed_bytes),
         trial("overlapping_sections_are_read_once", &["cc"], overlapping_sections),
         trial("the_hole_of_a_sparse_file_costs_bounded_time", &["cc"], sparse),
     ]
@@ -312,6 +315,39 @@ fn lying_sections() -> Done {
         same(run.err.contains("warning: "), !warning.is_empty(), &run.err)?;
     }
     Ok(())
+}
+
+/// In the process, so that a panic is seen: many files with a few bytes changed, most of them in the headers.
+fn changed_bytes() -> Done {
+    let names = DriverNames::new(["libvendor.so".to_owned()]).with(Group::Graphics);
+    // xorshift64: the same files in every run.
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut random = move |below: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        usize::try_from(state % below.max(1) as u64).unwrap_or(0)
+    };
+    let mut answers = 0;
+    for fixture in ["x86_64/libopens.so", "i386/program", "ppc64/libopens.so", "mips/program"] {
+        let whole = fs::read(testdata().join("prebuilt").join(fixture))?;
+        let sections = Draft::new(&whole).image().shoff as usize;
+        for _ in 0..3000 {
+            let mut bytes = whole.clone();
+            for _ in 0..1 + random(4) {
+                let at = [random(512), random(whole.len()), sections + random(whole.len() - sections)][random(3)];
+                let value = [0, 1, 0x7f, 0x80, 0xff, random(256) as u8][random(6)];
+                bytes.get_mut(at).map(|byte| *byte = value).ok_or("past the end")?;
+            }
+            let Ok(Ok(image)) = Image::parse(&bytes) else { continue };
+            for depth in [Depth::First, Depth::FirstName, Depth::All] {
+                let found = detect(&image, &names, depth);
+                same(found.searched <= bytes.len() as u64, true, "no byte is searched twice")?;
+                answers += usize::from(found.loads_driver());
+            }
+        }
+    }
+    same(answers > 1000, true, "most files are still read")
 }
 
 /// Thousands of section headers that all cover the same 32 MiB.
