@@ -4,7 +4,6 @@
 //! The first constant is the start of a name; the others are looked for near it, in any order and overlapping, as GCC
 //! and clang leave them. (On AArch64 the same compilers load such strings from `.rodata`, whole.)
 
-use memchr::memmem;
 use object::elf;
 
 use super::DriverNames;
@@ -19,23 +18,24 @@ struct Piece<'code> {
     distance: usize,
 }
 
-/// The driver SONAMEs that `code` builds, with the place of their first constant.
-pub(super) fn built_names(code: &[u8], machine: elf::Machine, names: &DriverNames) -> Vec<(usize, Vec<u8>)> {
+/// Whether a constant at `at` of `code` is the start of a driver's name.
+pub(super) fn is_start(code: &[u8], at: usize, machine: elf::Machine, names: &DriverNames) -> bool {
+    head(code, at, machine).is_some_and(|head| names.can_start_with(head) && is_immediate(code, at, head.len()))
+}
+
+/// The driver SONAME whose first constant lies at `at` of `code`, where [`is_start`] holds.
+pub(super) fn built_name(code: &[u8], at: usize, machine: elf::Machine, names: &DriverNames) -> Option<Vec<u8>> {
+    assemble(code, at, head(code, at, machine)?, names)
+}
+
+/// As many bytes as a constant of this machine has.
+fn head(code: &[u8], at: usize, machine: elf::Machine) -> Option<&[u8]> {
     let word = match machine {
         elf::EM_X86_64 => 8,
         elf::EM_386 => 4,
-        _ => return Vec::new(),
+        _ => return None,
     };
-    let mut found = Vec::new();
-    for head in names.heads(word) {
-        for at in memmem::find_iter(code, &head) {
-            if is_immediate(code, at, word) {
-                found.extend(assemble(code, at, &head, names).map(|name| (at, name)));
-            }
-        }
-    }
-    found.sort_unstable();
-    found
+    code.get(at..at.checked_add(word)?)
 }
 
 /// Joins the constants near `at` to the head until a whole name is there.
@@ -140,8 +140,12 @@ mod tests {
     use super::*;
 
     fn built(code: &[u8], machine: elf::Machine) -> Vec<(usize, String)> {
-        let found = built_names(code, machine, &DriverNames::default());
-        found.into_iter().map(|(at, name)| (at, String::from_utf8(name).expect("ASCII"))).collect()
+        let names = DriverNames::default();
+        let starts = memchr::memmem::find_iter(code, b"lib").filter(|at| is_start(code, *at, machine, &names));
+        starts
+            .filter_map(|at| Some((at, built_name(code, at, machine, &names)?)))
+            .map(|(at, name)| (at, String::from_utf8(name).expect("ASCII")))
+            .collect()
     }
 
     fn code(parts: &[&[u8]]) -> Vec<u8> {

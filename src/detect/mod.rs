@@ -15,7 +15,8 @@ use serde::Serialize;
 
 use crate::elf::{FileOffset, Image};
 pub use names::{DriverNames, Group};
-use regions::{Region, Regions, regions};
+use regions::{Regions, regions};
+use strings::Search;
 
 /// The functions that open a library at run time. Aliases of glibc's own (`__libc_dlopen_mode`) are for glibc alone.
 const OPENERS: [&[u8]; 2] = [b"dlopen", b"dlmopen"];
@@ -103,12 +104,10 @@ pub fn detect(image: &Image<'_>, names: &DriverNames, depth: Depth) -> Detection
     }
     let Regions { list, warnings, limited } = regions(image);
     found.warnings.extend(warnings);
-    let strings = strings::strings(&list, names, found.opens, depth);
+    let search = Search { names, machine: image.machine, opens: found.opens, depth };
+    let strings = search.run(&list, !found.evidence.is_empty());
     found.searched = strings.searched;
     found.evidence.extend(strings.evidence);
-    if found.evidence.is_empty() && found.opens {
-        found.evidence.extend(immediates(image, &list, names));
-    }
     if !found.is_enough(depth) && limited {
         found.warnings.push("only the first 2 GiB of its code and data were searched".to_owned());
     }
@@ -123,20 +122,4 @@ impl Detection {
         }
         depth != Depth::All && !self.evidence.is_empty()
     }
-}
-
-fn immediates(image: &Image<'_>, regions: &[Region<'_>], names: &DriverNames) -> Vec<Evidence> {
-    let code = regions.iter().filter(|region| region.is_code);
-    let built = code.flat_map(|region| {
-        let found = immediates::built_names(region.bytes, image.machine, names);
-        found.into_iter().filter_map(|(at, name)| {
-            Some(Evidence {
-                kind: EvidenceKind::Immediate,
-                what: String::from_utf8_lossy(&name).into_owned(),
-                place: region.place(),
-                offset: region.offset.checked_add(at as u64)?,
-            })
-        })
-    });
-    built.collect()
 }

@@ -1,6 +1,5 @@
 //! The names of driver libraries: SONAMEs that only a driver package provides.
 
-use std::collections::BTreeSet;
 use std::sync::OnceLock;
 
 use aho_corasick::AhoCorasick;
@@ -119,12 +118,6 @@ impl DriverNames {
         let goes_on = tail.get(version).is_some_and(is_word);
         let end = text.len() - tail.len() + version;
         text.get(..end).filter(|_| !goes_on || version > 0).map(trim_dots)
-    }
-
-    /// The first `len` bytes of all names that are long enough, each once.
-    pub(super) fn heads(&self, len: usize) -> BTreeSet<Vec<u8>> {
-        let stems = STEMS.iter().chain([&FAMILY]).map(|stem| ["lib", stem, ".so"].concat().into_bytes());
-        stems.chain(self.further.iter().cloned()).filter_map(|name| name.get(..len).map(<[u8]>::to_vec)).collect()
     }
 
     /// Whether a driver library's name can start with `text`, or be `text`, version included.

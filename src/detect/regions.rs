@@ -24,6 +24,11 @@ enum Place<'data> {
 }
 
 impl Region<'_> {
+    /// Whether the compiler may have put constants here. Segments can hold code and data.
+    pub(super) fn holds_data(&self) -> bool {
+        !self.is_code || matches!(self.place, Place::Segment(_))
+    }
+
     /// The section's name; without section headers the segment.
     pub(super) fn place(&self) -> String {
         match self.place {
