@@ -7,9 +7,9 @@ use crate::decide::{Tag, entries, is_stub_directory};
 use crate::detect::{Depth, Detection, DriverNames};
 use crate::elf::NotCandidate;
 use crate::facts::Facts;
-use crate::fix::{DriverDirs, Surveyed, holds_needed_library, survey};
+use crate::fix::{DriverDirs, Surveyed, holds_needed_library, survey, tree_of};
 use crate::source::Links;
-use crate::walk::{Exclude, Walked};
+use crate::walk::{Exclude, Found, Walked};
 
 /// What a file's search path means for the driver.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,6 +46,10 @@ pub struct Judged {
     pub search_path: Option<(Tag, Vec<u8>)>,
     /// Why the file is believed to load the driver.
     pub detection: Detection,
+    /// Why its section headers cannot be used.
+    pub broken_sections: Option<String>,
+    /// Where it only names a driver library: the files that may open it, which import `dlopen`, among those it needs.
+    pub openers: Vec<PathBuf>,
 }
 
 /// The result of a run.
@@ -62,17 +66,29 @@ pub struct Report {
 /// Runs the check on `paths`.
 pub fn check(paths: &[PathBuf], exclude: &Exclude, names: &DriverNames, driver_dirs: &DriverDirs) -> Report {
     let Walked { files, problems, others } = survey(paths, exclude, names, Some(Depth::All));
-    let files = files.into_iter().map(|found| Checked {
+    let openers = openers(&files);
+    let files = files.into_iter().zip(openers).map(|(found, openers)| Checked {
         named: found.links == Links::Follow,
-        result: judge_survey(found.seen, &found.path, names, driver_dirs),
+        result: judge_survey(found.seen, &found.path, openers, names, driver_dirs),
         path: found.path,
     });
     Report { files: files.collect(), problems, others }
 }
 
+/// Who may open what each file only names.
+fn openers(files: &[Found<Surveyed>]) -> Vec<Vec<PathBuf>> {
+    let tree = tree_of(files);
+    let of = |found: &Found<Surveyed>| match &found.seen {
+        Ok(Ok(facts)) if facts.detection.names_only() => tree.openers(facts).into_iter().map(Path::to_owned).collect(),
+        _ => Vec::new(),
+    };
+    files.iter().map(of).collect()
+}
+
 fn judge_survey(
     seen: Surveyed,
     path: &Path,
+    openers: Vec<PathBuf>,
     names: &DriverNames,
     driver_dirs: &DriverDirs,
 ) -> Result<Result<Judged, NotCandidate>, Error> {
@@ -81,7 +97,7 @@ fn judge_survey(
             is_stub_directory(entry) && !holds_needed_library(entry, path, &facts, names)
         });
         let search_path = facts.search.effective().map(|(tag, path)| (tag, path.to_vec()));
-        Judged { verdict, search_path, detection: facts.detection }
+        Judged { verdict, search_path, detection: facts.detection, broken_sections: facts.broken_sections, openers }
     }))
 }
 
@@ -121,7 +137,7 @@ mod tests {
         };
         let facts = Facts {
             search: Current { runpath: Some(runpath.into()), rpath: None },
-            detection: Detection { evidence: vec![evidence], opens: false },
+            detection: Detection { evidence: vec![evidence], ..Detection::default() },
             ..Facts::default()
         };
         judge(&facts, b"/run/opengl-driver/lib", is_stub_directory)

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Puts the GPU driver's directory first in the search path (DT_RUNPATH) of the ELF files that load the driver.
 #[derive(Debug, Parser)]
@@ -48,6 +48,10 @@ pub struct Selection {
     #[arg(long = "driver-lib", value_name = "NAME")]
     pub driver_libs: Vec<String>,
 
+    /// A further group of names that count as driver libraries.
+    #[arg(long = "group", value_name = "GROUP")]
+    pub groups: Vec<Group>,
+
     /// Pass over what matches, in directories: a name, or with a slash a path from PATH on.
     #[arg(long, value_name = "GLOB")]
     pub exclude: Vec<String>,
@@ -63,6 +67,13 @@ pub struct Selection {
     /// Say more: a line for every ELF file.
     #[arg(short, long, conflicts_with = "quiet")]
     pub verbose: bool,
+}
+
+/// Groups of names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Group {
+    /// What libglvnd and the loaders of Vulkan, OpenCL, VA-API, VDPAU and Level Zero look for in the driver directory.
+    Graphics,
 }
 
 /// Options of `fix`.
@@ -99,6 +110,10 @@ pub struct Fix {
     /// Replace a file that has hard links elsewhere, or that lies in the Nix store, by a patched copy.
     #[arg(long)]
     pub break_links: bool,
+
+    /// Print one JSON document.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Options of `check`.

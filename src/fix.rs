@@ -49,6 +49,8 @@ pub struct Options {
     pub policy: Policy,
     /// Take every dynamic file and detect nothing.
     pub all: bool,
+    /// Look also for files that name a driver library and can open nothing themselves; it takes time.
+    pub find_names: bool,
     /// Do everything but write.
     pub dry_run: bool,
     /// What the edits are safe from.
@@ -68,8 +70,9 @@ pub enum Outcome {
     AlreadyRight,
     /// It does not load the driver.
     NotALoader,
-    /// It names a driver library, but can open nothing itself.
-    NamesOnly,
+    /// It names a driver library, but can open nothing itself. These may open it: files that import `dlopen`, among
+    /// those that it needs.
+    NamesOnly(Vec<PathBuf>),
     /// It can never have a search path.
     NotCandidate(NotCandidate),
     /// It loads the driver and was left as it is.
@@ -128,10 +131,10 @@ pub struct Report {
 /// Runs the job on `paths`.
 pub fn fix(paths: &[PathBuf], options: &Options) -> Report {
     let start = Instant::now();
-    let depth = (!options.all).then_some(Depth::First);
+    let depth = if options.find_names { Depth::FirstName } else { Depth::First };
+    let depth = (!options.all).then_some(depth);
     let Walked { files, problems, others } = survey(paths, &options.exclude, &options.names, depth);
-    let known = files.iter().filter_map(|found| Some((found.path.as_path(), found.seen.as_ref().ok()?.as_ref().ok()?)));
-    let tree = Tree::new(known);
+    let tree = tree_of(&files);
     let outcome_of = |found: &Found<Surveyed>| {
         let facts = found.seen.as_ref().ok()?.as_ref().ok()?;
         Some(outcome(found, facts, &tree, options))
@@ -176,9 +179,17 @@ pub fn survey(paths: &[PathBuf], exclude: &Exclude, names: &DriverNames, depth: 
     })
 }
 
+/// Who needs whom among the files of a survey.
+pub fn tree_of(files: &[Found<Surveyed>]) -> Tree<'_> {
+    Tree::new(files.iter().filter_map(|found| Some((found.path.as_path(), found.seen.as_ref().ok()?.as_ref().ok()?))))
+}
+
 fn outcome(found: &Found<Surveyed>, facts: &Facts, tree: &Tree<'_>, options: &Options) -> Outcome {
     if !options.all && !facts.detection.loads_driver() {
-        return if facts.detection.names_only() { Outcome::NamesOnly } else { Outcome::NotALoader };
+        if facts.detection.names_only() {
+            return Outcome::NamesOnly(tree.openers(facts).into_iter().map(Path::to_owned).collect());
+        }
+        return Outcome::NotALoader;
     }
     let inherits = || tree.inherits(&found.path, facts, |path| path.exists());
     match fix_file(found, inherits, options) {

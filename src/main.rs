@@ -13,17 +13,18 @@ use clap::Parser;
 use driver_runpath::apply::Durability;
 use driver_runpath::check::check;
 use driver_runpath::decide::{Policy, Tag};
-use driver_runpath::detect::DriverNames;
+use driver_runpath::detect::{self, DriverNames};
 use driver_runpath::explain::{self, explain};
 use driver_runpath::fix::{self, DriverDirs, fix};
 use driver_runpath::links::Protection;
 use driver_runpath::report::{
-    Leniency, Status, Verbosity, Voice, check_json, check_text, error_line, explain_json, explain_text, fix_text,
+    Leniency, Status, Verbosity, Voice, check_json, check_text, error_line, explain_json, explain_text, fix_json,
+    fix_text,
 };
 use driver_runpath::sysroot::Sysroot;
 use driver_runpath::walk::Exclude;
 
-use cli::{Check, Cli, Command, Explain, Fix, Selection};
+use cli::{Check, Cli, Command, Explain, Fix, Group, Selection};
 
 /// Where NixOS links the running driver.
 const DRIVER_LINK: &str = "/run/opengl-driver";
@@ -54,10 +55,12 @@ fn run_fix(command: Fix) -> anyhow::Result<Status> {
     };
     let prepend = command.prepend.into_iter().map(directory).collect::<anyhow::Result<Vec<_>>>()?;
     let options = fix::Options {
-        names: DriverNames::new(selection.driver_libs.clone()),
+        names: names(&selection),
         driver_dirs: driver_dirs(selection.driver_link.clone())?,
         policy: Policy { driver_dir: Vec::new(), prepend, force },
         all: command.all,
+        // Only a line of -v and the JSON document would show them.
+        find_names: selection.verbose || command.json,
         dry_run: command.dry_run,
         durability: if command.sync { Durability::Power } else { Durability::Process },
         exclude: exclude(&selection)?,
@@ -66,15 +69,23 @@ fn run_fix(command: Fix) -> anyhow::Result<Status> {
     let report = fix(&selection.paths, &options);
     let voice = Voice { verbosity: verbosity(&selection), leniency: leniency(&selection) };
     let (mut out, mut errors) = outputs();
-    fix_text(&report, &voice, &mut out, &mut errors)?;
+    if command.json {
+        writeln!(out, "{}", fix_json(&report, leniency(&selection))?)?;
+    } else {
+        fix_text(&report, &voice, &mut out, &mut errors)?;
+    }
     out.flush()?;
     Ok(report.status(leniency(&selection)))
 }
 
 fn run_check(command: Check) -> anyhow::Result<Status> {
     let selection = command.selection;
-    let names = DriverNames::new(selection.driver_libs.clone());
-    let report = check(&selection.paths, &exclude(&selection)?, &names, &driver_dirs(selection.driver_link.clone())?);
+    let report = check(
+        &selection.paths,
+        &exclude(&selection)?,
+        &names(&selection),
+        &driver_dirs(selection.driver_link.clone())?,
+    );
     let voice = Voice { verbosity: verbosity(&selection), leniency: leniency(&selection) };
     let (mut out, mut errors) = outputs();
     if command.json {
@@ -114,6 +125,13 @@ fn run_explain(command: Explain) -> anyhow::Result<Status> {
     }
     out.flush()?;
     Ok(Status::Good)
+}
+
+fn names(selection: &Selection) -> DriverNames {
+    let names = DriverNames::new(selection.driver_libs.clone());
+    selection.groups.iter().fold(names, |names, group| match group {
+        Group::Graphics => names.with(detect::Group::Graphics),
+    })
 }
 
 fn exclude(selection: &Selection) -> anyhow::Result<Exclude> {

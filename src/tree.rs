@@ -1,9 +1,10 @@
-//! Who needs whom among the files of a walk: the one question that a file alone cannot answer.
+//! Who needs whom among the files of a walk: the questions that a file alone cannot answer.
 //!
 //! A dependency without any search path of its own inherits the `DT_RPATH` of the objects that needed it (glibc,
-//! elf/dl-load.c, `_dl_map_object`). A first `DT_RUNPATH` would end that.
+//! elf/dl-load.c, `_dl_map_object`). A first `DT_RUNPATH` would end that. And a file that names
+//! a driver library, but can open nothing, hands the name to a file that can.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -16,18 +17,23 @@ use crate::facts::Facts;
 pub struct Tree<'f> {
     /// Who needs a library: its SONAME or file name, and the files with such a `DT_NEEDED`.
     needed_by: HashMap<&'f [u8], Vec<(&'f Path, &'f Facts)>>,
+    /// The files by SONAME and file name.
+    provided_by: HashMap<&'f [u8], Vec<(&'f Path, &'f Facts)>>,
 }
 
 impl<'f> Tree<'f> {
     /// Takes in all dynamic files of a walk.
     pub fn new(files: impl Iterator<Item = (&'f Path, &'f Facts)>) -> Self {
-        let mut needed_by: HashMap<&[u8], Vec<(&Path, &Facts)>> = HashMap::new();
+        let mut tree = Self::default();
         for (path, facts) in files {
             for name in &facts.needed {
-                needed_by.entry(name).or_default().push((path, facts));
+                tree.needed_by.entry(name).or_default().push((path, facts));
+            }
+            for name in names_of(path, facts) {
+                tree.provided_by.entry(name).or_default().push((path, facts));
             }
         }
-        Self { needed_by }
+        tree
     }
 
     /// Whether an object of the tree that needs `path`, directly or not, finds a library for it by `DT_RPATH`.
@@ -55,14 +61,39 @@ impl<'f> Tree<'f> {
         false
     }
 
+    /// The files that import `dlopen` among those that `facts` needs, directly or not, the nearest first.
+    pub fn openers(&self, facts: &Facts) -> Vec<&'f Path> {
+        let mut seen: HashSet<&[u8]> = HashSet::new();
+        let mut openers: Vec<&Path> = Vec::new();
+        let mut open: VecDeque<&Vec<u8>> = facts.needed.iter().collect();
+        while let Some(name) = open.pop_front() {
+            if !seen.insert(name) {
+                continue;
+            }
+            for (path, provider) in self.provided_by.get(name.as_slice()).into_iter().flatten() {
+                if provider.detection.opens && !openers.contains(path) {
+                    openers.push(path);
+                }
+                open.extend(&provider.needed);
+            }
+        }
+        openers
+    }
+
     fn needing<'s>(&'s self, path: &Path, facts: &Facts) -> impl Iterator<Item = (&'f Path, &'f Facts)> + 's {
-        let names = [facts.soname.as_deref(), path.file_name().map(OsStr::as_bytes)];
         let mut found = Vec::new();
-        for name in names.into_iter().flatten() {
+        for name in names_of(path, facts) {
             found.extend(self.needed_by.get(name).into_iter().flatten().copied());
         }
         found.into_iter()
     }
+}
+
+/// The names that others may need a file by, each once: its SONAME and its file name.
+fn names_of<'f>(path: &'f Path, facts: &'f Facts) -> impl Iterator<Item = &'f [u8]> {
+    let file_name = path.file_name().map(OsStr::as_bytes);
+    let soname = facts.soname.as_deref().filter(|soname| Some(*soname) != file_name);
+    soname.into_iter().chain(file_name)
 }
 
 /// Replaces `$ORIGIN` and `${ORIGIN}` by the directory of `object`.
@@ -91,6 +122,7 @@ pub fn expand_origin(entry: &[u8], object: &Path) -> PathBuf {
 mod tests {
     use super::*;
     use crate::decide::Current;
+    use crate::detect::Detection;
 
     #[test]
     fn origin_is_the_directory_of_the_object() {
@@ -126,6 +158,27 @@ mod tests {
         assert!(tree.inherits(inner_path, &inner, exists));
         assert!(!tree.inherits(inner_path, &inner, |_| false), "nothing is found there");
         assert!(!tree.inherits(program_path, &program, |_| true), "nobody needs the program");
+    }
+
+    #[test]
+    fn the_opener_of_a_name_is_sought_among_the_dependencies_the_nearest_first() {
+        let opens = |facts: Facts| Facts { detection: Detection { opens: true, ..Detection::default() }, ..facts };
+        let plugin = facts(&["libwrapper.so.0", "libgone.so"], None, None);
+        let wrapper = Facts {
+            soname: Some(b"libwrapper.so.0".to_vec()),
+            ..opens(facts(&["libfar.so", "libwrapper.so.0"], None, None))
+        };
+        let far = opens(facts(&[], None, None));
+        let stranger = opens(facts(&[], None, None));
+        let files = [
+            ("/t/plugin.so", &plugin),
+            ("/t/libfar.so", &far),
+            ("/t/libwrapper.so.0.1", &wrapper),
+            ("/t/libstranger.so", &stranger),
+        ];
+        let tree = Tree::new(files.iter().map(|(path, facts)| (Path::new(path), *facts)));
+        assert_eq!(tree.openers(&plugin), [Path::new("/t/libwrapper.so.0.1"), Path::new("/t/libfar.so")]);
+        assert_eq!(tree.openers(&far), [] as [&Path; 0]);
     }
 
     #[test]

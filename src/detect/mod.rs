@@ -2,13 +2,21 @@
 //!
 //! Pure: an image in, evidence out. Each kind of evidence is a file; [`detect`] asks them from the cheapest on.
 
+mod dlopen_note;
+mod entry_points;
+mod formats;
+mod immediates;
 mod names;
-mod scan;
+mod needed;
+mod regions;
+mod strings;
 
 use serde::Serialize;
 
 use crate::elf::{FileOffset, Image};
-pub use names::DriverNames;
+pub use names::{DriverNames, Group};
+use regions::{Regions, regions};
+use strings::Search;
 
 /// The functions that open a library at run time. Aliases of glibc's own (`__libc_dlopen_mode`) are for glibc alone.
 const OPENERS: [&[u8]; 2] = [b"dlopen", b"dlmopen"];
@@ -19,8 +27,16 @@ const OPENERS: [&[u8]; 2] = [b"dlopen", b"dlmopen"];
 pub enum EvidenceKind {
     /// A `DT_NEEDED` entry names a driver library.
     Needed,
+    /// The dlopen note declares a driver library.
+    DlopenNote,
     /// The SONAME of a driver library stands in a loaded section.
     Soname,
+    /// A format string that becomes such a SONAME stands there.
+    Format,
+    /// The name of a function without which a driver library cannot be used stands there.
+    EntryPoint,
+    /// The code builds such a SONAME from constants.
+    Immediate,
 }
 
 /// One reason to believe that a file loads the driver: what, and where.
@@ -28,7 +44,7 @@ pub enum EvidenceKind {
 pub struct Evidence {
     /// The kind.
     pub kind: EvidenceKind,
-    /// The name that was found, such as `libcuda.so.1`.
+    /// What was found, such as `libcuda.so.1` or `cuInit`.
     pub what: String,
     /// The section that holds it, or a description of the segment where the file has no section headers.
     pub place: String,
@@ -41,6 +57,8 @@ pub struct Evidence {
 pub enum Depth {
     /// Stop at the first piece that decides; read nothing where the file can open nothing.
     First,
+    /// Stop at the first piece, also in files that can open nothing themselves.
+    FirstName,
     /// Collect all of it, also in files that can open nothing themselves.
     All,
 }
@@ -52,6 +70,10 @@ pub struct Detection {
     pub evidence: Vec<Evidence>,
     /// Whether the file imports `dlopen` or `dlmopen`.
     pub opens: bool,
+    /// What is wrong with the file, or was not looked at.
+    pub warnings: Vec<String>,
+    /// Bytes of code and data that were searched.
+    pub searched: u64,
 }
 
 impl Detection {
@@ -68,31 +90,36 @@ impl Detection {
 
 /// Looks for evidence in `image`.
 pub fn detect(image: &Image<'_>, names: &DriverNames, depth: Depth) -> Detection {
-    let mut found = Detection { evidence: needed(image, names), opens: false };
-    if depth == Depth::First && !found.evidence.is_empty() {
-        found.evidence.truncate(1);
+    let mut found = Detection { evidence: needed::needed(image, names), ..Detection::default() };
+    if depth == Depth::First && found.is_enough(depth) {
         return found;
     }
     found.opens = image.imports_any(&OPENERS);
-    if depth == Depth::First && !found.opens {
+    if found.is_enough(depth) || depth == Depth::First && !found.opens {
         return found;
     }
-    found.evidence.extend(scan::sonames(image, names, depth));
+    found.evidence.extend(dlopen_note::declared(image, names, &mut found.warnings));
+    if found.is_enough(depth) {
+        return found;
+    }
+    let Regions { list, warnings, limited } = regions(image);
+    found.warnings.extend(warnings);
+    let search = Search { names, machine: image.machine, opens: found.opens, depth };
+    let strings = search.run(&list, !found.evidence.is_empty());
+    found.searched = strings.searched;
+    found.evidence.extend(strings.evidence);
+    if !found.is_enough(depth) && limited {
+        found.warnings.push("only the first 2 GiB of its code and data were searched".to_owned());
+    }
     found
 }
 
-/// `DT_NEEDED` entries that name a driver library.
-fn needed(image: &Image<'_>, names: &DriverNames) -> Vec<Evidence> {
-    let entries = image.dynamic.entries.iter().filter(|entry| entry.tag == object::elf::DT_NEEDED);
-    entries
-        .filter_map(|entry| {
-            let name = image.string(entry.value).filter(|name| names.is_driver_soname(name))?;
-            Some(Evidence {
-                kind: EvidenceKind::Needed,
-                what: String::from_utf8_lossy(name).into_owned(),
-                place: ".dynstr".to_owned(),
-                offset: image.strings.range.start.checked_add(entry.value)?,
-            })
-        })
-        .collect()
+impl Detection {
+    /// Whether nothing more is wanted; keeps one piece of evidence where one is enough.
+    fn is_enough(&mut self, depth: Depth) -> bool {
+        if depth != Depth::All {
+            self.evidence.truncate(1);
+        }
+        depth != Depth::All && !self.evidence.is_empty()
+    }
 }

@@ -1,5 +1,9 @@
 //! The names of driver libraries: SONAMEs that only a driver package provides.
 
+use std::sync::OnceLock;
+
+use aho_corasick::AhoCorasick;
+
 /// Stems between `lib` and `.so` of NVIDIA's driver libraries, and of those of Jetson's driver.
 const STEMS: [&str; 11] = [
     "cuda",
@@ -18,51 +22,143 @@ const STEMS: [&str; 11] = [
 /// A family with one name a library: `libnvidia-ml`, `libnvidia-encode`, `libnvidia-opticalflow`, …
 const FAMILY: &str = "nvidia-";
 
+/// Members of that family that say nothing: NVIDIA's container tools, which no driver provides, and libraries that only
+/// the driver itself opens, so that another file has their names to pass them over.
+const NOT_IN_FAMILY: [&str; 7] = ["container", "container-go", "fatbinaryloader", "glcore", "eglcore", "glsi", "tls"];
+
+/// No member's name is longer. Without a bound, `libnvidia-libnvidia-…` would be read again and again.
+const LONGEST_MEMBER: usize = 64;
+
+/// What loaders of graphics and compute interfaces look for in the driver directory: families of libglvnd, VDPAU and
+/// Vulkan, drivers of OpenCL and of Level Zero. The loaders themselves (`libGL`, `libEGL`, `libOpenCL`) do not lie there.
+const GRAPHICS_FAMILIES: [&str; 5] = ["EGL_", "GLX_", "vdpau_", "vulkan_", "ze_intel_"];
+const GRAPHICS_STEMS: [&str; 4] = ["MesaOpenCL", "RusticlOpenCL", "amdocl64", "igdrcl"];
+
+/// Drivers of VA-API and of OpenGL, whose names end alike: `iHD_drv_video.so`, `radeonsi_dri.so`.
+const GRAPHICS_TAILS: [&str; 2] = ["_drv_video.so", "_dri.so"];
+
+/// The start of every built-in name that is no tail, short and seldom, for the search.
+const ANCHORS: [&str; 5] = ["libcuda", "libnv", "libEGL_", "libGLX_", "libvdpau_"];
+const GRAPHICS_ANCHORS: [&str; 6] =
+    ["libvulkan_", "libze_intel_", "libMesaOpenCL", "libRusticlOpenCL", "libamdocl64", "libigdrcl"];
+
+/// A further, named set of driver libraries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Group {
+    /// What libglvnd and the loaders of Vulkan, OpenCL, VA-API, VDPAU and Level Zero look for.
+    Graphics,
+}
+
 /// Which SONAMEs count as driver libraries.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub struct DriverNames {
     further: Vec<Vec<u8>>,
+    graphics: bool,
+    /// Built when it is first needed, for all files.
+    pub(super) search: OnceLock<Option<AhoCorasick>>,
 }
 
 impl DriverNames {
     /// The built-in names and `further` ones. A further name matches with any version behind it.
     pub fn new(further: impl IntoIterator<Item = String>) -> Self {
-        Self { further: further.into_iter().map(String::into_bytes).filter(|name| !name.is_empty()).collect() }
+        let further = further.into_iter().map(String::into_bytes).filter(|name| !name.is_empty()).collect();
+        Self { further, ..Self::default() }
     }
 
-    /// Names of the user's own, to be looked for one by one.
-    pub(super) fn further(&self) -> &[Vec<u8>] {
-        &self.further
+    /// The same with the names of `group`.
+    #[must_use]
+    pub fn with(self, group: Group) -> Self {
+        match group {
+            Group::Graphics => Self { further: self.further, graphics: true, search: OnceLock::new() },
+        }
     }
 
     /// Whether `soname`, a whole name, is a driver library's.
     pub fn is_driver_soname(&self, soname: &[u8]) -> bool {
         let versioned = |rest: &[u8]| rest.is_empty() || rest.starts_with(b".");
-        built_in(soname) == Some(soname)
+        self.built_in(soname) == Some(soname)
+            || self.graphics && GRAPHICS_TAILS.iter().any(|tail| soname.ends_with(tail.as_bytes()))
             || self.further.iter().any(|name| soname.strip_prefix(name.as_slice()).is_some_and(versioned))
+    }
+
+    /// Byte strings one of which every driver name has, for the search.
+    pub(super) fn anchors(&self) -> Vec<&[u8]> {
+        let graphics = GRAPHICS_ANCHORS.iter().chain(&GRAPHICS_TAILS).filter(|_| self.graphics);
+        let built_in = ANCHORS.iter().chain(graphics).map(|anchor| anchor.as_bytes());
+        built_in.chain(self.further.iter().map(Vec::as_slice)).collect()
+    }
+
+    /// The start and end of the driver library's name around an anchor at `at` of `bytes`.
+    pub(super) fn around(&self, bytes: &[u8], at: usize) -> Option<(usize, usize)> {
+        let text = bytes.get(at..)?;
+        if let Some(name) = self.built_in(text) {
+            return Some((at, at.checked_add(name.len())?));
+        }
+        let tail = GRAPHICS_TAILS.iter().filter(|_| self.graphics).find(|tail| text.starts_with(tail.as_bytes()));
+        if let Some(tail) = tail {
+            let front = bytes.get(..at)?.iter().rev().take_while(|byte| is_word(byte) || **byte == b'-').count();
+            return (front > 0).then_some((at - front, at.checked_add(tail.len())?));
+        }
+        let further = self.further.iter().filter(|name| text.starts_with(name)).map(Vec::len).max()?;
+        Some((at, at.checked_add(further)?))
+    }
+
+    /// The driver library's name, with its version, that `text` starts with. `text` is cut where the string ends or
+    /// later.
+    fn built_in<'a>(&self, text: &'a [u8]) -> Option<&'a [u8]> {
+        let rest = text.strip_prefix(b"lib")?;
+        let stems = STEMS.iter().chain(GRAPHICS_STEMS.iter().filter(|_| self.graphics));
+        let families = [FAMILY].into_iter().chain(GRAPHICS_FAMILIES.into_iter().filter(|_| self.graphics));
+        let tails = stems
+            .filter_map(|stem| rest.strip_prefix(stem.as_bytes()))
+            .chain(families.filter_map(|family| rest.strip_prefix(family.as_bytes())).filter_map(behind_member));
+        let tail = tails.filter_map(|tail| tail.strip_prefix(b".so")).next()?;
+        let version = tail.iter().take_while(|byte| is_version(byte)).count();
+        // `libcuda.sources` is no library.
+        let goes_on = tail.get(version).is_some_and(is_word);
+        let end = text.len() - tail.len() + version;
+        text.get(..end).filter(|_| !goes_on || version > 0).map(trim_dots)
+    }
+
+    /// Whether a driver library's name can start with `text`, or be `text`, version included.
+    pub(super) fn can_start_with(&self, text: &[u8]) -> bool {
+        let stems = STEMS.iter().map(|stem| ["lib", stem, ".so"].concat().into_bytes());
+        let fixed = stems.chain(self.further.iter().cloned()).any(|name| match text.strip_prefix(name.as_slice()) {
+            Some(version) => version.iter().all(is_version),
+            None => name.starts_with(text),
+        });
+        fixed || can_start_family(text)
     }
 }
 
-/// The driver library's name, with its version, that `text` starts with. `text` is cut where the string ends or later.
-pub(super) fn built_in(text: &[u8]) -> Option<&[u8]> {
-    let rest = text.strip_prefix(b"lib")?;
-    let stem = STEMS
-        .iter()
-        .filter_map(|stem| rest.strip_prefix(stem.as_bytes()))
-        .chain(rest.strip_prefix(FAMILY.as_bytes()).and_then(family_member));
-    let tail = stem.filter_map(|tail| tail.strip_prefix(b".so")).next()?;
-    let version = tail.iter().take_while(|byte| byte.is_ascii_digit() || **byte == b'.').count();
-    // `libcuda.sources` is no library.
-    let goes_on = tail.get(version).is_some_and(|byte| byte.is_ascii_alphanumeric() || *byte == b'_');
-    let end = text.len() - tail.len() + version;
-    text.get(..end).filter(|_| !goes_on || version > 0).map(trim_dots)
+/// The same for `libnvidia-MEMBER.so`.
+fn can_start_family(text: &[u8]) -> bool {
+    let front = ["lib", FAMILY].concat();
+    let Some(member) = text.strip_prefix(front.as_bytes()) else { return front.as_bytes().starts_with(text) };
+    let tail = member.iter().position(|byte| !is_member(byte)).and_then(|end| member.get(end..));
+    tail.is_none_or(|tail| match tail.strip_prefix(b".so") {
+        Some(version) => version.iter().all(is_version),
+        None => b".so".starts_with(tail),
+    })
+}
+
+fn is_word(byte: &u8) -> bool {
+    byte.is_ascii_alphanumeric() || *byte == b'_'
+}
+
+fn is_version(byte: &u8) -> bool {
+    byte.is_ascii_digit() || *byte == b'.'
+}
+
+fn is_member(byte: &u8) -> bool {
+    byte.is_ascii_lowercase() || byte.is_ascii_digit() || *byte == b'-'
 }
 
 /// Skips the member's name in `libnvidia-MEMBER.so`.
-fn family_member(rest: &[u8]) -> Option<&[u8]> {
-    let in_name = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || *byte == b'-';
-    let len = rest.iter().take_while(|byte| in_name(byte)).count();
-    if len == 0 { None } else { rest.get(len..) }
+fn behind_member(rest: &[u8]) -> Option<&[u8]> {
+    let len = rest.iter().take(LONGEST_MEMBER).take_while(|byte| is_member(byte)).count();
+    let member = rest.get(..len).filter(|member| !member.is_empty())?;
+    if NOT_IN_FAMILY.iter().any(|other| other.as_bytes() == member) { None } else { rest.get(len..) }
 }
 
 /// `libcuda.so.` at the end of a sentence is `libcuda.so`.
@@ -76,29 +172,66 @@ mod tests {
     use super::*;
 
     fn found(text: &str) -> Option<&str> {
-        built_in(text.as_bytes()).map(|name| std::str::from_utf8(name).expect("ASCII"))
+        DriverNames::default().built_in(text.as_bytes()).map(|name| std::str::from_utf8(name).expect("ASCII"))
     }
+
+    const KNOWN: [&str; 14] = [
+        "libcuda.so",
+        "libcuda.so.1",
+        "libcudadebugger.so.1",
+        "libnvcuvid.so.1",
+        "libnvoptix.so.1",
+        "libnvidia-ml.so.1",
+        "libnvidia-encode.so.1",
+        "libnvidia-ptxjitcompiler.so.1",
+        "libnvidia-opencl.so.1",
+        "libEGL_nvidia.so.0",
+        "libGLX_nvidia.so.0",
+        "libvdpau_nvidia.so.1",
+        "libnvrm_gpu.so",
+        "libnvcudla.so",
+    ];
+
+    const GRAPHICS: [&str; 8] = [
+        "libGLX_mesa.so.0",
+        "libEGL_mesa.so.0",
+        "libvdpau_radeonsi.so.1",
+        "libvulkan_radeon.so",
+        "libRusticlOpenCL.so.1",
+        "libigdrcl.so",
+        "libze_intel_gpu.so.1",
+        "iHD_drv_video.so",
+    ];
 
     #[test]
     fn driver_libraries_are_known_by_name() {
-        for name in [
-            "libcuda.so",
-            "libcuda.so.1",
-            "libcudadebugger.so.1",
-            "libnvcuvid.so.1",
-            "libnvoptix.so.1",
-            "libnvidia-ml.so.1",
-            "libnvidia-encode.so.1",
-            "libnvidia-ptxjitcompiler.so.1",
-            "libnvidia-opencl.so.1",
-            "libEGL_nvidia.so.0",
-            "libGLX_nvidia.so.0",
-            "libvdpau_nvidia.so.1",
-            "libnvrm_gpu.so",
-            "libnvcudla.so",
-        ] {
+        for name in KNOWN {
             assert_eq!(found(name), Some(name));
             assert!(DriverNames::default().is_driver_soname(name.as_bytes()), "{name}");
+        }
+    }
+
+    #[test]
+    fn every_name_has_an_anchor_that_leads_to_it() {
+        let names = DriverNames::new(["vendor-gpu.so".to_owned()]).with(Group::Graphics);
+        for name in KNOWN.into_iter().chain(GRAPHICS).chain(["vendor-gpu.so"]) {
+            let text = format!("/{name}\0");
+            let anchors = names.anchors();
+            let at = anchors.iter().find_map(|anchor| memchr::memmem::find(text.as_bytes(), anchor)).expect(name);
+            assert_eq!(names.around(text.as_bytes(), at), Some((1, name.len() + 1)), "{name}");
+        }
+    }
+
+    #[test]
+    fn graphics_names_count_when_asked_for() {
+        let graphics = DriverNames::default().with(Group::Graphics);
+        for name in GRAPHICS {
+            assert!(!DriverNames::default().is_driver_soname(name.as_bytes()), "{name}");
+            assert!(graphics.is_driver_soname(name.as_bytes()), "{name}");
+        }
+        for name in ["libGL.so.1", "libEGL.so.1", "libOpenCL.so.1", "libvulkan.so.1", "libva.so.2", "libze_loader.so.1"]
+        {
+            assert!(!graphics.is_driver_soname(name.as_bytes()), "{name}");
         }
     }
 
@@ -113,6 +246,8 @@ mod tests {
             "libcuda.sources",
             "libnvidia-.so",
             "libnvidia_ml.so",
+            "libnvidia-container.so.1",
+            "libnvidia-fatbinaryloader.so",
             "libGLX.so.0",
             "libnccl.so.2",
             "cuda.so",
@@ -137,5 +272,16 @@ mod tests {
         assert!(names.is_driver_soname(b"libvendor.so.2"));
         assert!(!names.is_driver_soname(b"libvendor.so2"));
         assert!(!names.is_driver_soname(b"xlibvendor.so"));
+    }
+
+    #[test]
+    fn the_start_of_a_name_is_known_as_one() {
+        let names = DriverNames::default();
+        for start in ["lib", "libcuda.", "libcuda.so.1", "libnvidi", "libnvidia-ml.s", "libnvidia-ml.so.1"] {
+            assert!(names.can_start_with(start.as_bytes()), "{start}");
+        }
+        for other in ["libcudart", "libcuda.so.x", "libnvidia-ML", "libnvidia-ml.a", "libc.so"] {
+            assert!(!names.can_start_with(other.as_bytes()), "{other}");
+        }
     }
 }

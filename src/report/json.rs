@@ -1,23 +1,28 @@
-//! JSON for programs. The schema has a version; fields are only added within one.
+//! JSON for programs, as `docs/json.md` describes it. The schema has a version; fields are only added within one.
 
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::Leniency;
 use super::text::harmless;
+use super::{Leniency, Status};
+use crate::Error;
 use crate::check::{self, Judged, Verdict};
-use crate::decide::{Tag, entries};
+use crate::decide::{Current, Tag, entries};
 use crate::detect::{Detection, EvidenceKind};
+use crate::fix::{self, Changed, Outcome};
 
-/// The version of the schema of `check --json`.
-pub const CHECK_SCHEMA: u32 = 1;
+/// The version of the schema.
+pub const SCHEMA: u32 = 1;
 
 #[derive(Serialize)]
-struct CheckDocument {
+struct Document<File, Run> {
     version: u32,
-    files: Vec<CheckedFile>,
+    command: &'static str,
+    #[serde(flatten)]
+    run: Run,
+    files: Vec<File>,
     summary: Summary,
 }
 
@@ -25,6 +30,7 @@ struct CheckDocument {
 struct Summary {
     elf_files: usize,
     other_files: u64,
+    searched_bytes: u64,
     status: u8,
 }
 
@@ -47,20 +53,32 @@ impl Text {
     pub(super) fn of_path(path: &Path) -> Self {
         Self::of(path.as_os_str().as_bytes())
     }
+
+    fn of_paths(paths: &[PathBuf]) -> Vec<Self> {
+        paths.iter().map(|path| Self::of_path(path)).collect()
+    }
+
+    fn of_entries(search_path: &[u8]) -> Vec<Self> {
+        entries(search_path).map(Self::of).collect()
+    }
 }
 
+/// A search path and its tag.
 #[derive(Serialize)]
-struct CheckedFile {
-    path: Text,
-    verdict: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    tag: Option<Tag>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    search_path: Option<Vec<Text>>,
+struct SearchPath {
+    tag: Tag,
+    search_path: Vec<Text>,
+}
+
+/// What is said of a file under both commands.
+#[derive(Default, Serialize)]
+struct Found {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     evidence: Vec<EvidenceRecord>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    openers: Vec<Text>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -81,38 +99,65 @@ pub(super) fn evidence(detection: &Detection) -> Vec<EvidenceRecord> {
     records.collect()
 }
 
+impl Found {
+    fn of(detection: &Detection, broken_sections: Option<&str>, openers: &[PathBuf]) -> Self {
+        let broken = broken_sections.map(|why| format!("its section headers cannot be used ({why})"));
+        Self {
+            evidence: evidence(detection),
+            openers: Text::of_paths(openers),
+            warnings: broken.into_iter().chain(detection.warnings.iter().cloned()).collect(),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct CheckRun {}
+
+#[derive(Serialize)]
+struct CheckedFile {
+    path: Text,
+    verdict: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none", flatten)]
+    search_path: Option<SearchPath>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stub: Option<Text>,
+    #[serde(flatten)]
+    found: Found,
+}
+
 /// The report of `check` as one JSON document.
 ///
 /// # Errors
 /// What the serializer answers; it has no reason to.
 pub fn check_json(report: &check::Report, leniency: Leniency) -> serde_json::Result<String> {
-    let plain = |path: &Path, verdict, reason| CheckedFile {
+    let plain = |path: &Path, verdict, reason: String| CheckedFile {
         path: Text::of_path(path),
         verdict,
         reason: Some(reason),
-        tag: None,
         search_path: None,
-        evidence: Vec::new(),
+        stub: None,
+        found: Found::default(),
     };
     let files = report.files.iter().map(|file| match &file.result {
         Ok(Ok(judged)) => judged_file(&file.path, judged),
         Ok(Err(reason)) => plain(&file.path, "not-a-candidate", reason.to_string()),
-        Err(error) => plain(&file.path, "error", error.to_string()),
+        Err(error) => plain(&file.path, failure(error, leniency.forgives(error, file.named)), error.to_string()),
     });
-    let problems = report.problems.iter().map(|(path, error)| {
-        let verdict = if matches!(error, crate::Error::NotCandidate(_)) { "not-a-candidate" } else { "error" };
-        plain(path, verdict, error.to_string())
-    });
-    let document = CheckDocument {
-        version: CHECK_SCHEMA,
-        files: files.chain(problems).collect(),
-        summary: Summary {
+    let problems = report.problems.iter().map(|(path, error)| plain(path, failure(error, false), error.to_string()));
+    let judged = report.files.iter().filter_map(|file| file.result.as_ref().ok()?.as_ref().ok());
+    document(
+        "check",
+        CheckRun {},
+        files.chain(problems).collect(),
+        Summary {
             elf_files: report.files.len(),
             other_files: report.others,
+            searched_bytes: judged.map(|judged| judged.detection.searched).sum(),
             status: report.status(leniency).code(),
         },
-    };
-    serde_json::to_string_pretty(&document)
+    )
 }
 
 fn judged_file(path: &Path, judged: &Judged) -> CheckedFile {
@@ -123,12 +168,127 @@ fn judged_file(path: &Path, judged: &Judged) -> CheckedFile {
         Verdict::NamesOnly => "names-only",
         Verdict::NotALoader => "not-a-loader",
     };
+    let stub = match &judged.verdict {
+        Verdict::FindsStub(stub) => Some(Text::of(stub)),
+        _ => None,
+    };
+    let search_path = judged.search_path.as_ref();
     CheckedFile {
         path: Text::of_path(path),
         verdict,
         reason: None,
-        tag: judged.search_path.as_ref().map(|(tag, _)| *tag),
-        search_path: judged.search_path.as_ref().map(|(_, path)| entries(path).map(Text::of).collect()),
-        evidence: evidence(&judged.detection),
+        search_path: search_path.map(|(tag, path)| SearchPath { tag: *tag, search_path: Text::of_entries(path) }),
+        stub,
+        found: Found::of(&judged.detection, judged.broken_sections.as_deref(), &judged.openers),
     }
+}
+
+#[derive(Serialize)]
+struct FixRun {
+    dry_run: bool,
+    all: bool,
+    seconds: f64,
+}
+
+#[derive(Serialize)]
+struct FixedFile {
+    path: Text,
+    outcome: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    change: Option<ChangeRecord>,
+    #[serde(flatten)]
+    found: Found,
+}
+
+#[derive(Serialize)]
+struct ChangeRecord {
+    old: Vec<SearchPath>,
+    new: SearchPath,
+    placement: String,
+    growth: u64,
+    inherits: bool,
+    link_broken: bool,
+}
+
+impl ChangeRecord {
+    fn of(changed: &Changed) -> Self {
+        let Current { runpath, rpath } = &changed.old;
+        let old = [(Tag::Runpath, runpath), (Tag::Rpath, rpath)].into_iter();
+        let old =
+            old.filter_map(|(tag, path)| Some(SearchPath { tag, search_path: Text::of_entries(path.as_deref()?) }));
+        let decision = &changed.decision;
+        Self {
+            old: old.collect(),
+            new: SearchPath { tag: decision.tag, search_path: Text::of_entries(&decision.path) },
+            placement: changed.rung.to_string(),
+            growth: changed.growth,
+            inherits: decision.inherits,
+            link_broken: changed.link_broken,
+        }
+    }
+}
+
+/// The report of `fix` as one JSON document.
+///
+/// # Errors
+/// What the serializer answers; it has no reason to.
+pub fn fix_json(report: &fix::Report, leniency: Leniency) -> serde_json::Result<String> {
+    let files = report.files.iter().map(|file| fixed_file(file, leniency));
+    let problems = report.problems.iter().map(|(path, error)| FixedFile {
+        path: Text::of_path(path),
+        outcome: failure(error, false),
+        reason: Some(error.to_string()),
+        change: None,
+        found: Found::default(),
+    });
+    document(
+        "fix",
+        FixRun { dry_run: report.dry_run, all: report.all, seconds: report.time.as_secs_f64() },
+        files.chain(problems).collect(),
+        Summary {
+            elf_files: report.files.len(),
+            other_files: report.others,
+            searched_bytes: report.files.iter().map(|file| file.detection.searched).sum(),
+            status: report.status(leniency).code(),
+        },
+    )
+}
+
+fn fixed_file(file: &fix::Fixed, leniency: Leniency) -> FixedFile {
+    let (outcome, reason) = match &file.outcome {
+        Outcome::Changed(_) => ("changed", None),
+        Outcome::AlreadyRight => ("already-right", None),
+        Outcome::NotALoader => ("not-a-loader", None),
+        Outcome::NamesOnly(_) => ("names-only", None),
+        Outcome::NotCandidate(reason) => ("not-a-candidate", Some(reason.to_string())),
+        Outcome::Failed(error) => (failure(error, leniency.forgives(error, file.named)), Some(error.to_string())),
+    };
+    let (change, openers) = match &file.outcome {
+        Outcome::Changed(changed) => (Some(ChangeRecord::of(changed)), &[][..]),
+        Outcome::NamesOnly(openers) => (None, openers.as_slice()),
+        _ => (None, &[][..]),
+    };
+    let found = Found::of(&file.detection, file.broken_sections.as_deref(), openers);
+    FixedFile { path: Text::of_path(&file.path), outcome, reason, change, found }
+}
+
+/// The word for a file that something is wrong with. It goes with the exit status.
+fn failure(error: &Error, forgiven: bool) -> &'static str {
+    match (error, Status::of_error(error)) {
+        (Error::NotCandidate(_), _) => "not-a-candidate",
+        _ if forgiven => "damaged",
+        (_, Status::Misses) => "refused",
+        _ => "error",
+    }
+}
+
+fn document<File: Serialize, Run: Serialize>(
+    command: &'static str,
+    run: Run,
+    files: Vec<File>,
+    summary: Summary,
+) -> serde_json::Result<String> {
+    serde_json::to_string_pretty(&Document { version: SCHEMA, command, run, files, summary })
 }

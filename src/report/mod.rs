@@ -8,7 +8,7 @@ mod text;
 
 pub use explain_json::{EXPLAIN_SCHEMA, explain_json};
 pub use explain_text::explain_text;
-pub use json::{CHECK_SCHEMA, check_json};
+pub use json::{SCHEMA, check_json, fix_json};
 pub use text::{Verbosity, Voice, check_text, error_line, fix_text};
 
 use crate::Error;

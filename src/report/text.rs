@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::Leniency;
 use crate::Error;
@@ -69,7 +69,10 @@ pub(super) fn evidence(found: &Evidence) -> String {
     let place = harmless(found.place.as_bytes());
     match found.kind {
         EvidenceKind::Needed => format!("needs {what}"),
-        EvidenceKind::Soname => format!("names {what} in {place} at {}", found.offset),
+        EvidenceKind::DlopenNote => format!("declares {what} in {place} at {}", found.offset),
+        EvidenceKind::Soname | EvidenceKind::Format => format!("names {what} in {place} at {}", found.offset),
+        EvidenceKind::EntryPoint => format!("names the driver's function {what} in {place} at {}", found.offset),
+        EvidenceKind::Immediate => format!("builds {what} in {place} at {}", found.offset),
     }
 }
 
@@ -96,6 +99,34 @@ fn old_search_path(old: &Current) -> String {
         (Some(runpath), Some(rpath)) => format!("RUNPATH {} beside RPATH {}", quoted(runpath), quoted(rpath)),
         _ => search_path(old.effective()),
     }
+}
+
+/// What is said of a file that names a driver library and can open nothing.
+fn likely_openers(openers: &[PathBuf]) -> String {
+    const MOST: usize = 3;
+    let cannot = "it cannot open it (it imports neither dlopen nor dlmopen)";
+    if openers.is_empty() {
+        return format!("{cannot}; no dependency of it that was looked at opens libraries");
+    }
+    let named: Vec<String> = openers.iter().take(MOST).map(|path| name(path)).collect();
+    let more = match openers.len().saturating_sub(MOST) {
+        0 => String::new(),
+        more => format!(" or one of {more} more"),
+    };
+    format!("{cannot}; the opener is likely {}{more}", named.join(" or "))
+}
+
+fn warnings(
+    errors: &mut impl Write,
+    path: &Path,
+    broken_sections: Option<&str>,
+    detection: &Detection,
+) -> io::Result<()> {
+    let broken = broken_sections.map(|why| format!("its section headers cannot be used ({why}); loaders do without"));
+    for warning in broken.iter().chain(&detection.warnings) {
+        writeln!(errors, "warning: {}: {}", name(path), harmless(warning.as_bytes()))?;
+    }
+    Ok(())
 }
 
 fn problem(errors: &mut impl Write, path: &Path, error: &Error, forgiven: bool) -> io::Result<()> {
@@ -126,14 +157,8 @@ pub fn fix_text(report: &fix::Report, voice: &Voice, out: &mut impl Write, error
     for file in &report.files {
         totals.count(&file.outcome);
         let is_loader = matches!(file.outcome, Outcome::Changed(_) | Outcome::AlreadyRight);
-        if let Some(why) = file.broken_sections.as_ref().filter(|_| is_loader) {
-            let why = harmless(why.as_bytes());
-            writeln!(
-                errors,
-                "warning: {}: its section headers cannot be used ({why}); loaders do without",
-                name(&file.path)
-            )?;
-        }
+        let broken_sections = file.broken_sections.as_deref().filter(|_| is_loader || file.named);
+        warnings(errors, &file.path, broken_sections, &file.detection)?;
         match &file.outcome {
             Outcome::Changed(changed) if verbosity >= Verbosity::Lines => {
                 writeln!(out, "{}", changed_line(file, changed, dry_run))?;
@@ -145,8 +170,9 @@ pub fn fix_text(report: &fix::Report, voice: &Voice, out: &mut impl Write, error
             Outcome::AlreadyRight if verbosity >= Verbosity::All => {
                 writeln!(out, "right: {}: {}", name(&file.path), reasons(&file.detection))?;
             }
-            Outcome::NamesOnly if verbosity >= Verbosity::All => {
-                writeln!(out, "left: {}: {}, but cannot open it itself", name(&file.path), reasons(&file.detection))?;
+            Outcome::NamesOnly(openers) if verbosity >= Verbosity::All => {
+                let (name, reasons) = (name(&file.path), reasons(&file.detection));
+                writeln!(out, "left: {name}: {reasons}; {}", likely_openers(openers))?;
             }
             Outcome::NotALoader if verbosity >= Verbosity::All => {
                 writeln!(out, "left: {}: does not load the driver", name(&file.path))?;
@@ -204,7 +230,7 @@ impl Totals {
             Outcome::Changed(_) => (self.loaders, self.changed) = (self.loaders + 1, self.changed + 1),
             Outcome::AlreadyRight => (self.loaders, self.right) = (self.loaders + 1, self.right + 1),
             Outcome::Failed(error) => self.failed(error),
-            Outcome::NotALoader | Outcome::NamesOnly | Outcome::NotCandidate(_) => {}
+            Outcome::NotALoader | Outcome::NamesOnly(_) | Outcome::NotCandidate(_) => {}
         }
     }
 
@@ -263,6 +289,9 @@ pub fn check_text(
         let misses = matches!(judged.verdict, Verdict::Misses | Verdict::FindsStub(_));
         loaders += u64::from(misses || judged.verdict == Verdict::Finds);
         missing += u64::from(misses);
+        let broken_sections = judged.broken_sections.as_deref();
+        let broken_sections = broken_sections.filter(|_| file.named || judged.verdict != Verdict::NotALoader);
+        warnings(errors, &file.path, broken_sections, &judged.detection)?;
         let wanted = file.named || judged.verdict != Verdict::NotALoader || verbosity >= Verbosity::All;
         if wanted && verbosity >= Verbosity::Lines {
             writeln!(out, "{}", verdict_line(&file.path, judged))?;
@@ -290,9 +319,7 @@ fn verdict_line(path: &Path, judged: &Judged) -> String {
         Verdict::FindsStub(stub) => {
             ("MISSES the driver", format!("{} comes first and holds a stub; {now}", harmless(stub)))
         }
-        Verdict::NamesOnly => {
-            ("names it only", "it imports neither dlopen nor dlmopen, another object opens it".to_owned())
-        }
+        Verdict::NamesOnly => ("names it only", likely_openers(&judged.openers)),
         Verdict::NotALoader => return format!("does not load the driver: {}", name(path)),
     };
     format!("{word}: {}: {}; {what}", name(path), reasons(&judged.detection))

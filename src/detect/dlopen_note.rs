@@ -1,0 +1,106 @@
+//! `.note.dlopen`: what a file declares to open (freedesktop, "ELF dlopen metadata").
+
+use std::ops::Range;
+
+use object::elf;
+use serde::Deserialize;
+
+use super::{DriverNames, Evidence, EvidenceKind};
+use crate::elf::{FileOffset, Image, Notes};
+
+const OWNER: &[u8] = b"FDO\0";
+const NT_DLOPEN: u64 = 0x407c_0c0a;
+const SECTION: &str = ".note.dlopen";
+
+/// A file can be made of nothing but broken notes.
+const MOST_WARNINGS: usize = 10;
+
+/// One element of the note. Its feature and priority say nothing about where the library lies.
+#[derive(Deserialize)]
+struct Declared {
+    soname: Vec<String>,
+}
+
+/// The driver SONAMEs that the file declares. What cannot be read becomes a warning.
+pub(super) fn declared(image: &Image<'_>, names: &DriverNames, warnings: &mut Vec<String>) -> Vec<Evidence> {
+    let mut found = Vec::new();
+    for (place, range, align) in note_ranges(image) {
+        let Some(bytes) = image.bytes(&range) else { continue };
+        let mut is_ours = place == SECTION;
+        let mut notes = Notes::new(&image.encoding, bytes, align);
+        for note in notes.by_ref() {
+            if note.owner != OWNER || note.kind != NT_DLOPEN {
+                continue;
+            }
+            is_ours = true;
+            if warnings.len() >= MOST_WARNINGS {
+                break;
+            }
+            let offset = FileOffset(range.start.0.saturating_add(note.desc_at as u64));
+            match sonames(note.desc) {
+                Ok(sonames) => found.extend(
+                    sonames
+                        .into_iter()
+                        .filter(|soname| names.is_driver_soname(soname.as_bytes()))
+                        .map(|what| Evidence { kind: EvidenceKind::DlopenNote, what, place: place.clone(), offset }),
+                ),
+                Err(error) => warnings.push(format!("its dlopen note at {offset} cannot be read: {error}")),
+            }
+        }
+        // Other tools leave odd notes, too; they are not ours to judge.
+        if is_ours && notes.rest().iter().any(|byte| *byte != 0) {
+            let at = range.end.0.saturating_sub(notes.rest().len() as u64);
+            warnings.push(format!("its notes in {place} are broken at {}", FileOffset(at)));
+        }
+    }
+    found
+}
+
+/// The SONAMEs in a note's descriptor: JSON with NULs behind it.
+fn sonames(desc: &[u8]) -> serde_json::Result<Vec<String>> {
+    let end = desc.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    let declared: Vec<Declared> = serde_json::from_slice(desc.get(..end).unwrap_or_default())?;
+    Ok(declared.into_iter().flat_map(|entry| entry.soname).collect())
+}
+
+/// Name, place and alignment of the note sections; without section headers, of the `PT_NOTE` segments.
+fn note_ranges(image: &Image<'_>) -> Vec<(String, Range<FileOffset>, u64)> {
+    let sections = image.sections.iter().filter(|section| section.kind == elf::SHT_NOTE && section.is_alloc());
+    let segments = image.segments.iter().enumerate().filter(|(_, segment)| segment.kind == elf::PT_NOTE);
+    let mut ranges: Vec<_> = if image.sections.is_empty() {
+        segments.map(|(index, segment)| (format!("segment {index}"), segment.file_range(), segment.align)).collect()
+    } else {
+        let name = |section| String::from_utf8_lossy(image.section_name(section)).into_owned();
+        sections.filter_map(|section| Some((name(section), section.file_range()?, section.align))).collect()
+    };
+    // Overlapping ones are read once: a lying table must not make the work grow.
+    ranges.sort_by_key(|(_, range, _)| (range.start, range.end));
+    let mut end = FileOffset(0);
+    ranges.retain(|(_, range, _)| {
+        let is_new = range.start >= end;
+        end = end.max(range.end);
+        is_new
+    });
+    ranges
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_sonames_of_all_elements_are_read() {
+        let desc = br#"[{"feature":"cuda","priority":"suggested","soname":["libcuda.so.1","libcuda.so"]},
+            {"soname":["libnvidia-ml.so.1"]}]"#;
+        let padded = [&desc[..], b"\0\0\0"].concat();
+        assert_eq!(sonames(&padded).expect("JSON"), ["libcuda.so.1", "libcuda.so", "libnvidia-ml.so.1"]);
+    }
+
+    #[test]
+    fn what_is_no_such_json_is_an_error() {
+        for desc in ["", "\0", "{}", "[{}]", r#"[{"soname":"libcuda.so.1"}]"#, r#"[{"soname":["#, "\u{fffd}"] {
+            assert!(sonames(desc.as_bytes()).is_err(), "{desc}");
+        }
+        assert!(sonames("[".repeat(1_000_000).as_bytes()).is_err());
+    }
+}

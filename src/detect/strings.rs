@@ -1,0 +1,172 @@
+//! One pass over the bytes for all evidence but the dynamic table and the note: SONAMEs, format strings, entry points,
+//! and constants in code.
+//!
+//! Linkers merge the tails of strings, so nothing is asked of the byte in front of a SONAME.
+
+use std::collections::HashSet;
+
+use aho_corasick::{AhoCorasick, Input, MatchKind};
+use memchr::memmem;
+use object::elf;
+
+use super::entry_points::{self, entry_point};
+use super::formats::format_string;
+use super::immediates::{built_name, is_start};
+use super::regions::Region;
+use super::{Depth, DriverNames, Evidence, EvidenceKind};
+
+/// No report lists more. A file can be made of nothing but names.
+const MOST: usize = 1000;
+
+/// So many constants are followed up. Code can be made of nothing but starts of names.
+const MOST_STARTS: usize = 10_000;
+
+/// What a search is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    /// SONAMEs and format strings.
+    Names,
+    /// Those and entry points.
+    NamesAndFunctions,
+}
+
+/// Where something of interest may start.
+fn candidates<'a>(bytes: &'a [u8], names: &'a DriverNames, wanted: Wanted) -> impl Iterator<Item = usize> + 'a {
+    // One short needle is found twice as fast as many.
+    const LIB: &[u8] = b"lib";
+    let short = wanted == Wanted::Names && names.anchors().iter().all(|anchor| anchor.starts_with(LIB));
+    let few = short.then(|| memmem::find_iter(bytes, LIB)).into_iter().flatten();
+    few.chain((!short).then(|| all_candidates(bytes, names)).into_iter().flatten())
+}
+
+fn all_candidates<'a>(bytes: &'a [u8], names: &'a DriverNames) -> impl Iterator<Item = usize> + 'a {
+    let search = names.search.get_or_init(|| {
+        let anchors = names.anchors().into_iter().chain(entry_points::ANCHORS.iter().map(|anchor| anchor.as_bytes()));
+        // This fails for patterns of many gigabytes alone.
+        AhoCorasick::builder().match_kind(MatchKind::LeftmostFirst).build(anchors).ok()
+    });
+    let mut from = 0;
+    std::iter::from_fn(move || {
+        // Not from the end of the last one: a further name may overlap with another.
+        let found = search.as_ref()?.find(Input::new(bytes).span(from..bytes.len()))?;
+        from = found.start() + 1;
+        Some(found.start())
+    })
+}
+
+/// What stands at a candidate: kind, start, name.
+fn evidence_at(bytes: &[u8], at: usize, names: &DriverNames, wanted: Wanted) -> Option<(EvidenceKind, usize, String)> {
+    let text = |start, end| Some(String::from_utf8_lossy(bytes.get(start..end)?).into_owned());
+    if let Some((start, end)) = names.around(bytes, at) {
+        return Some((EvidenceKind::Soname, start, text(start, end)?));
+    }
+    if let Some(format) = format_string(bytes.get(at..)?) {
+        return Some((EvidenceKind::Format, at, text(at, at.checked_add(format.len())?)?));
+    }
+    let name = entry_point(bytes, at).filter(|_| wanted == Wanted::NamesAndFunctions)?;
+    Some((EvidenceKind::EntryPoint, at, name.to_owned()))
+}
+
+/// What a search gave.
+#[derive(Default)]
+pub(super) struct Found {
+    pub(super) evidence: Vec<Evidence>,
+    /// Bytes that were searched.
+    pub(super) searched: u64,
+}
+
+/// One pass over a file.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Search<'n> {
+    pub(super) names: &'n DriverNames,
+    pub(super) machine: elf::Machine,
+    /// Whether the file imports `dlopen`.
+    pub(super) opens: bool,
+    pub(super) depth: Depth,
+}
+
+impl Search<'_> {
+    /// All evidence in `regions`, or the first piece. Code is searched for constants where there is no other evidence,
+    /// neither in `regions` nor `elsewhere`.
+    pub(super) fn run(&self, regions: &[Region<'_>], elsewhere: bool) -> Found {
+        let mut found = Found::default();
+        let mut starts = 0;
+        // One piece of evidence a name and section is enough.
+        let mut known: HashSet<(String, String)> = HashSet::new();
+        for region in regions {
+            // A file that opens nothing has functions' names for another reason, and code has none.
+            let wanted = if self.opens && region.holds_data() { Wanted::NamesAndFunctions } else { Wanted::Names };
+            let constants = self.opens && region.is_code && !elsewhere && found.evidence.is_empty();
+            for at in candidates(region.bytes, self.names, wanted) {
+                let mut there = evidence_at(region.bytes, at, self.names, wanted);
+                if there.is_none()
+                    && constants
+                    && starts < MOST_STARTS
+                    && is_start(region.bytes, at, self.machine, self.names)
+                {
+                    starts += 1;
+                    there = self.immediate_at(region.bytes, at);
+                }
+                let Some((kind, start, what)) = there else { continue };
+                let place = region.place();
+                let Some(offset) = region.offset.checked_add(start as u64) else { continue };
+                if known.insert((what.clone(), place.clone())) {
+                    found.evidence.push(Evidence { kind, what, place, offset });
+                }
+                if self.depth != Depth::All || found.evidence.len() == MOST {
+                    found.searched += at as u64;
+                    return found;
+                }
+            }
+            found.searched += region.bytes.len() as u64;
+        }
+        found
+    }
+
+    fn immediate_at(&self, code: &[u8], at: usize) -> Option<(EvidenceKind, usize, String)> {
+        let name = built_name(code, at, self.machine, self.names)?;
+        Some((EvidenceKind::Immediate, at, String::from_utf8_lossy(&name).into_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use Wanted::{Names, NamesAndFunctions};
+
+    fn found(names: DriverNames, bytes: &[u8], wanted: Wanted) -> Vec<(EvidenceKind, usize, String)> {
+        candidates(bytes, &names, wanted).filter_map(|at| evidence_at(bytes, at, &names, wanted)).collect()
+    }
+
+    #[test]
+    fn a_name_is_found_at_the_tail_of_another_string() {
+        for wanted in [Names, NamesAndFunctions] {
+            let found = found(DriverNames::default(), b"\0/usr/lib/libcuda.so.1\0", wanted);
+            assert_eq!(found, [(EvidenceKind::Soname, 10, "libcuda.so.1".to_owned())]);
+        }
+    }
+
+    #[test]
+    fn further_names_are_found_as_given_also_within_others() {
+        let names = DriverNames::new(["vendor-gpu.so".to_owned(), "my-vendor-gpu.so".to_owned()]);
+        let found = found(names, b"open my-vendor-gpu.so.3", Names);
+        let soname = |at, name: &str| (EvidenceKind::Soname, at, name.to_owned());
+        assert_eq!(found, [soname(5, "my-vendor-gpu.so"), soname(8, "vendor-gpu.so")]);
+    }
+
+    #[test]
+    fn entry_points_count_in_files_that_open_libraries() {
+        let bytes = b"\0nvmlInit_v2\0cuInitX\0cuInit\0";
+        let entry = |at, name: &str| (EvidenceKind::EntryPoint, at, name.to_owned());
+        let all = found(DriverNames::default(), bytes, NamesAndFunctions);
+        assert_eq!(all, [entry(1, "nvmlInit_v2"), entry(21, "cuInit")]);
+        assert_eq!(found(DriverNames::default(), bytes, Names), []);
+    }
+
+    #[test]
+    fn format_strings_are_found() {
+        let found = found(DriverNames::default(), b"%slibvdpau_%s.so%s\0", Names);
+        assert_eq!(found, [(EvidenceKind::Format, 2, "libvdpau_%s.so".to_owned())]);
+    }
+}
