@@ -17,6 +17,7 @@ use crate::facts::{Facts, search_paths};
 use crate::journal::Undo;
 use crate::links::{Protection, Way, copy_beside, open_copy};
 use crate::plan::{Change, EntryFor, Rung, plan};
+use crate::privileges::Privileges;
 use crate::source::{Links, Source};
 use crate::tree::{Tree, expand_origin};
 use crate::verify::verify;
@@ -221,7 +222,12 @@ fn fix_file(found: &Found<Surveyed>, inherits: impl Fn() -> bool, options: &Opti
     verify(source.bytes(), &plan)?;
     if !options.dry_run {
         match way {
-            Way::InPlace => apply(&source.open_for_writing()?, source.bytes(), &plan, options.durability)?,
+            Way::InPlace => {
+                let file = source.open_for_writing()?;
+                let privileges = Privileges::of(&file)?;
+                apply(&file, source.bytes(), &plan, options.durability)?;
+                privileges.give_back(&file)?;
+            }
             Way::Copy => {
                 // A link that was named stays; the file that it leads to gets the copy.
                 let path = fs::canonicalize(&found.path).map_err(Error::io("cannot follow the link"))?;

@@ -14,6 +14,7 @@ pub mod links;
 pub mod loader;
 mod map;
 pub mod plan;
+pub mod privileges;
 pub mod report;
 pub mod source;
 pub mod sysroot;

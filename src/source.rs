@@ -2,11 +2,11 @@
 
 use std::fs::{File, Metadata, OpenOptions, Permissions};
 use std::io;
-use std::os::fd::AsRawFd;
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 
-use rustix::fs::OFlags;
+use rustix::fs::{CWD, Mode, OFlags, openat};
 
 use crate::Error;
 use crate::elf::MAGIC;
@@ -56,12 +56,20 @@ impl Source {
     /// # Errors
     /// [`Error::Io`], also for what is no regular file.
     pub fn open(path: &Path, links: Links) -> Result<Option<Self>, Error> {
-        let mut flags = OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
+        Self::open_at(CWD, path, links)
+    }
+
+    /// The same for a `path` from the directory `dir` on. What is one component cannot lead out of the directory.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_at(dir: impl AsFd, path: impl rustix::path::Arg, links: Links) -> Result<Option<Self>, Error> {
+        let mut flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
         if links == Links::Refuse {
             flags |= OFlags::NOFOLLOW;
         }
-        let flags = i32::try_from(flags.bits()).unwrap_or(0);
-        let file = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(Error::io("cannot open"))?;
+        let file = openat(dir, path, flags, Mode::empty()).map_err(|error| Error::io("cannot open")(error.into()))?;
+        let file = File::from(file);
         let mut magic = [0; 4];
         // A short file has no magic; a directory or a pipe has no offset to read at.
         match file.read_exact_at(&mut magic, 0) {

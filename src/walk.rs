@@ -1,12 +1,17 @@
 //! The files to look at: those named, and those in the directories named, each once, in parallel.
 
 use std::collections::{BTreeSet, HashMap};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir, openat, statat};
+use rustix::io::Errno;
 
 use crate::Error;
 use crate::elf::NotCandidate;
@@ -65,6 +70,9 @@ impl Exclude {
     }
 }
 
+/// Bytes of directory entries read at once.
+const DIRECTORY_BUFFER: usize = 32 << 10;
+
 /// From this number of files on, threads are worth their start.
 pub(crate) const MANY_FILES: usize = 8;
 
@@ -82,14 +90,14 @@ pub fn walk<T: Send>(
     // A few files are looked at sooner than threads are started.
     let in_parallel = !directories.is_empty() || files.len() >= MANY_FILES;
     let named = |path: &PathBuf, kind: io::Result<fs::Metadata>| match kind {
-        Ok(stat) if stat.is_file() => walk.file(path.clone(), Links::Follow),
+        Ok(stat) if stat.is_file() => walk.named_file(path),
         Ok(_) => walk.problem(path.clone(), Error::Protected("neither a file nor a directory".into())),
         Err(error) => walk.problem(path.clone(), Error::io("cannot look at it")(error)),
     };
     if in_parallel {
         rayon::scope(|scope| {
             for (path, _) in directories {
-                walk.directory(path, path.clone(), scope);
+                walk.directory(path, None, path.clone(), scope);
             }
             for (path, kind) in files {
                 let named = &named;
@@ -150,44 +158,76 @@ impl<T> Entry<T> {
 }
 
 impl<T: Send, L: Fn(&Path, &Source, Links) -> T + Sync> Walk<'_, L, T> {
-    fn directory<'s>(&'s self, root: &'s Path, path: PathBuf, scope: &rayon::Scope<'s>) {
-        let entries = match fs::read_dir(&path) {
-            Ok(entries) => entries,
-            Err(error) => return self.problem(path, Error::io("cannot read the directory")(error)),
+    /// Looks at a directory by its descriptor: what another process puts in the way of `path` meanwhile leads nowhere.
+    fn directory<'s>(&'s self, root: &'s Path, parent: Option<&OwnedFd>, path: PathBuf, scope: &rayon::Scope<'s>) {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let opened = match (parent, path.file_name()) {
+            (Some(parent), Some(name)) => openat(parent, name, flags | OFlags::NOFOLLOW, Mode::empty()),
+            _ => openat(CWD, &path, flags, Mode::empty()),
         };
-        for entry in entries {
+        let cannot = |error: Errno| Error::io("cannot read the directory")(error.into());
+        let directory = match opened {
+            Ok(directory) => Arc::new(directory),
+            Err(error) => return self.problem(path, cannot(error)),
+        };
+        let mut buffer = Vec::with_capacity(DIRECTORY_BUFFER);
+        let mut entries = RawDir::new(&directory, buffer.spare_capacity_mut());
+        while let Some(entry) = entries.next() {
             let entry = match entry {
                 Ok(entry) => entry,
-                Err(error) => {
-                    self.problem(path.clone(), Error::io("cannot read the directory")(error));
-                    continue;
-                }
+                Err(error) => return self.problem(path, cannot(error)),
             };
-            let name = entry.path();
-            if self.exclude.matches(root, &name) {
+            let name = entry.file_name();
+            if matches!(name.to_bytes(), b"." | b"..") {
                 continue;
             }
-            match entry.file_type() {
-                Ok(kind) if kind.is_dir() => scope.spawn(move |scope| self.directory(root, name, scope)),
-                Ok(kind) if kind.is_file() => self.file(name, Links::Refuse),
-                Ok(_) => {}
-                Err(error) => self.problem(name, Error::io("cannot look at it")(error)),
+            // Most files are no ELF files: their whole path is not put together.
+            let whole = || path.join(OsStr::from_bytes(name.to_bytes()));
+            if !self.exclude.0.is_empty() && self.exclude.matches(root, &whole()) {
+                continue;
+            }
+            let kind = match entry.file_type() {
+                // Some file systems do not say.
+                FileType::Unknown => match statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW) {
+                    Ok(stat) => FileType::from_raw_mode(stat.st_mode),
+                    Err(error) => {
+                        self.problem(whole(), Error::io("cannot look at it")(error.into()));
+                        continue;
+                    }
+                },
+                known => known,
+            };
+            match kind {
+                FileType::Directory => {
+                    let (parent, path) = (Arc::clone(&directory), whole());
+                    scope.spawn(move |scope| self.directory(root, Some(&parent), path, scope));
+                }
+                FileType::RegularFile => {
+                    let links = Links::Refuse;
+                    self.file(whole, links, Source::open_at(&directory, name, links));
+                }
+                _ => {}
             }
         }
     }
 
-    fn file(&self, path: PathBuf, links: Links) {
-        let source = match Source::open(&path, links) {
+    fn named_file(&self, path: &Path) {
+        self.file(|| path.to_owned(), Links::Follow, Source::open(path, Links::Follow));
+    }
+
+    fn file(&self, path: impl Fn() -> PathBuf, links: Links, opened: Result<Option<Source>, Error>) {
+        let source = match opened {
             Ok(Some(source)) => source,
             Ok(None) => {
                 self.others.fetch_add(1, Ordering::Relaxed);
                 if links == Links::Follow {
-                    self.problem(path, Error::NotCandidate(NotCandidate::NotElf));
+                    self.problem(path(), Error::NotCandidate(NotCandidate::NotElf));
                 }
                 return;
             }
-            Err(error) => return self.problem(path, error),
+            Err(error) => return self.problem(path(), error),
         };
+        let path = path();
         if !self.enter(&path, links, &source) {
             return;
         }

@@ -5,6 +5,8 @@ mod support;
 use std::ffi::OsStr;
 use std::fs;
 use std::io::Read as _;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -113,6 +115,10 @@ fn main() {
     trials.push(trial("a_second_run_on_the_same_tree_waits", &["cc"], two_runs));
     trials.push(trial("a_failing_write_leaves_the_file_as_it_was", &["strace"], failing_writes));
     trials.push(trial("a_program_that_runs_is_refused_and_left_as_it_was", &["cc"], text_busy));
+    trials.push(root_trial("set_user_id_bits_and_capabilities_stay", &[], privileges));
+    trials.push(root_trial("a_full_disk_leaves_the_file_as_it_was", &["mount", "umount"], full_disk));
+    trials.push(root_trial("a_read_only_file_system_leaves_the_file_as_it_was", &["mount", "umount"], read_only_mount));
+    trials.push(root_trial("an_immutable_file_is_left_as_it_was", &["chattr"], immutable));
     libtest_mimic::run(&Arguments::from_args(), trials).exit();
 }
 
@@ -388,5 +394,107 @@ fn text_busy() -> Done {
     running.wait()?;
     let run = run.expect(2)?;
     support::lab::contains(&run.err, "Text file busy")?;
+    same(fs::read(&path)? == original, true, "the file as it was")
+}
+
+/// A test that only root can run; ignored for others.
+fn root_trial(name: &str, tools: &[&str], body: fn() -> Done) -> Trial {
+    if rustix::process::geteuid().is_root() {
+        return trial(name, tools, body);
+    }
+    Trial::test(name, || Ok(())).with_kind("needs root").with_ignored_flag(true)
+}
+
+fn privileges() -> Done {
+    const NOBODY: u32 = 65534;
+    // vfs_cap_data, version 2: cap_net_raw permitted (linux/capability.h).
+    const CAPABILITY: [u8; 20] = [0, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    let lab = Lab::new()?;
+    fs::set_permissions(lab.root(), fs::Permissions::from_mode(0o755))?;
+    let binary = lab.path("driver-runpath");
+    fs::copy(env!("CARGO_BIN_EXE_driver-runpath"), &binary)?;
+    let path = lab.fixture("x86_64/program", "program")?;
+    std::os::unix::fs::chown(&path, Some(NOBODY), Some(NOBODY))?;
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o6755))?;
+    // To an ordinary owner's write the kernel answers by taking the bits away.
+    let output = Command::new(&binary).arg("fix").arg(&path).uid(NOBODY).gid(NOBODY).output()?;
+    let run = support::lab::Ran::new(output).expect(0)?;
+    support::lab::contains(&run.out, "1 changed")?;
+    same(support::lab::stat(&path)?.0, 0o6755, "mode")?;
+
+    let path = lab.fixture("x86_64/program", "capable")?;
+    let file = fs::OpenOptions::new().write(true).open(&path)?;
+    let flags = rustix::fs::XattrFlags::empty();
+    if rustix::fs::fsetxattr(&file, "security.capability", &CAPABILITY, flags).is_err() {
+        // A file system without capabilities has none to keep.
+        return Ok(());
+    }
+    drop(file);
+    driver_runpath([OsStr::new("fix"), path.as_os_str()]).expect(0)?;
+    let mut value = [0; 64];
+    let len = rustix::fs::getxattr(&path, "security.capability", &mut value)?;
+    same(value.get(..len), Some(&CAPABILITY[..]), "capabilities")
+}
+
+/// A directory of its own file system, gone when dropped.
+struct Mount {
+    lab: Lab,
+    dir: PathBuf,
+}
+
+impl Mount {
+    fn new(options: &str) -> Result<Option<Self>, Failed> {
+        let lab = Lab::new()?;
+        let dir = lab.path("mount");
+        fs::create_dir(&dir)?;
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(&dir).output()?;
+        // A container's root may not mount.
+        Ok(mounted.status.success().then_some(Self { lab, dir }))
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(&self.dir).status();
+    }
+}
+
+fn full_disk() -> Done {
+    let Some(mount) = Mount::new("size=64k")? else { return Ok(()) };
+    let path = mount.dir.join("libopens.so");
+    let original = fs::read(support::lab::testdata().join("prebuilt/mips/libopens.so"))?;
+    fs::write(&path, &original)?;
+    // All but nothing of the rest.
+    let _ = fs::write(mount.dir.join("rest"), vec![1; 64 << 10]);
+    let run = driver_runpath([OsStr::new("fix"), path.as_os_str()]).expect(2)?;
+    support::lab::contains(&run.err, "No space left on device")?;
+    same(fs::read(&path)? == original, true, "the file as it was")?;
+    fs::remove_file(mount.dir.join("rest"))?;
+    driver_runpath([OsStr::new("fix"), path.as_os_str()]).expect(0)?;
+    Ok(())
+}
+
+fn read_only_mount() -> Done {
+    let Some(mount) = Mount::new("size=1m")? else { return Ok(()) };
+    let path = mount.dir.join("libopens.so");
+    let original = fs::read(support::lab::testdata().join("prebuilt/x86_64/libopens.so"))?;
+    fs::write(&path, &original)?;
+    succeed(Command::new("mount").args(["-o", "remount,ro"]).arg(&mount.dir))?;
+    let run = driver_runpath([OsStr::new("fix"), path.as_os_str()]).expect(2)?;
+    support::lab::contains(&run.err, "Read-only file system")?;
+    same(mount.lab.root().exists() && fs::read(&path)? == original, true, "the file as it was")
+}
+
+fn immutable() -> Done {
+    let lab = Lab::new()?;
+    let path = lab.fixture("x86_64/libopens.so", "libopens.so")?;
+    let original = fs::read(&path)?;
+    if !Command::new("chattr").arg("+i").arg(&path).output()?.status.success() {
+        // A file system without the attribute.
+        return Ok(());
+    }
+    let run = driver_runpath([OsStr::new("fix"), path.as_os_str()]);
+    succeed(Command::new("chattr").arg("-i").arg(&path))?;
+    support::lab::contains(&run.expect(2)?.err, "Operation not permitted")?;
     same(fs::read(&path)? == original, true, "the file as it was")
 }

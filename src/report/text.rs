@@ -164,7 +164,9 @@ pub fn fix_text(report: &fix::Report, voice: &Voice, out: &mut impl Write, error
                 writeln!(out, "{}", changed_line(file, changed, dry_run))?;
             }
             Outcome::Failed(error) => problem(errors, &file.path, error, leniency.forgives(error, file.named))?,
-            Outcome::NotCandidate(reason) if file.named || verbosity >= Verbosity::All => {
+            Outcome::NotCandidate(reason)
+                if file.named && verbosity >= Verbosity::Lines || verbosity >= Verbosity::All =>
+            {
                 writeln!(errors, "skipped: {}: {reason}", name(&file.path))?;
             }
             Outcome::AlreadyRight if verbosity >= Verbosity::All => {
@@ -181,7 +183,10 @@ pub fn fix_text(report: &fix::Report, voice: &Voice, out: &mut impl Write, error
         }
     }
     for (path, error) in &report.problems {
-        problem(errors, path, error, false)?;
+        // "skipped" is no trouble, so that -q is without it.
+        if !matches!(error, Error::NotCandidate(_)) || verbosity >= Verbosity::Lines {
+            problem(errors, path, error, false)?;
+        }
         totals.failed(error);
     }
     if verbosity >= Verbosity::Summary {
@@ -276,7 +281,7 @@ pub fn check_text(
         let judged = match &file.result {
             Ok(Ok(judged)) => judged,
             Ok(Err(reason)) => {
-                if file.named || verbosity >= Verbosity::All {
+                if file.named && verbosity >= Verbosity::Lines || verbosity >= Verbosity::All {
                     writeln!(errors, "skipped: {}: {reason}", name(&file.path))?;
                 }
                 continue;
@@ -298,7 +303,10 @@ pub fn check_text(
         }
     }
     for (path, error) in &report.problems {
-        problem(errors, path, error, false)?;
+        // "skipped" is no trouble, so that -q is without it.
+        if !matches!(error, Error::NotCandidate(_)) || verbosity >= Verbosity::Lines {
+            problem(errors, path, error, false)?;
+        }
     }
     if verbosity >= Verbosity::Summary {
         let good = loaders - missing;
