@@ -349,17 +349,26 @@ impl<'i, 'data> Draft<'i, 'data> {
     /// symbols, `__abi_tag` of a note.
     pub(super) fn place_section(&mut self, index: usize, at: FileOffset, addr: Vaddr) -> Result<(), NoFit> {
         let layout = self.image.encoding.layout;
-        let old_addr = self.image.sections.get(index).map_or(addr, |section| section.addr);
+        let Some(old) = self.image.sections.get(index).copied() else { return Err(does_not_fit("sh_addr")) };
         self.store_section(index, layout.sh_addr, addr.0, "sh_addr of a moved section")?;
         self.store_section(index, layout.sh_offset, at.0, "sh_offset of a moved section")?;
         for (at, value) in self.symbols_of_section(index) {
-            let moved = Vaddr(value).checked_since(old_addr).and_then(|inside| addr.checked_add(inside));
-            // A symbol that does not lie in its section is not ours to mend.
-            if let Some(moved) = moved.filter(|moved| moved.0 != value) {
+            // A symbol that does not lie in its section (mold: __executable_start) is not ours to mend.
+            let inside = Vaddr(value).checked_since(old.addr).filter(|inside| *inside <= old.size);
+            let moved = inside.and_then(|inside| addr.checked_add(inside)).filter(|moved| moved.0 != value);
+            if let Some(moved) = moved {
+                let at = self.place_now(at);
                 self.store(Some(at), moved.0, layout.st_value, "st_value of a symbol in a moved section")?;
             }
         }
         Ok(())
+    }
+
+    /// Where a byte of a table is after the moves so far: `.dynsym` itself may be among them.
+    fn place_now(&self, at: FileOffset) -> FileOffset {
+        let moved = self.moves.iter().find(|table| table.from.contains(&at));
+        let place = moved.and_then(|table| table.to.checked_add(at.checked_since(table.from.start)?));
+        place.unwrap_or(at)
     }
 
     /// The symbols of `.symtab` and `.dynsym` that lie in section `index`: where their value is, and the value. Nothing
