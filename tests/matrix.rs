@@ -7,6 +7,8 @@ mod support;
 
 #[path = "matrix/cells.rs"]
 mod cells;
+#[path = "matrix/inherited.rs"]
+mod inherited;
 #[path = "matrix/peers.rs"]
 mod peers;
 #[path = "matrix/refused.rs"]
@@ -44,6 +46,7 @@ fn main() {
     let (cells, is_covering) = chosen_cells();
     let mut trials: Vec<Trial> = cells.into_iter().map(|cell| cell_trial(cell, &workshop, &tally)).collect();
     trials.extend(peers::trials(&workshop, &tally));
+    trials.extend(inherited::trials());
     trials.extend(refused::trials());
     trials.push(Trial::test("the_cells_have_every_pair_of_factors", every_pair));
     let is_whole = arguments.filter.is_none() && arguments.skip.is_empty() && !arguments.list && !arguments.ignored;

@@ -25,8 +25,8 @@ pub(super) struct Draft<'i, 'data> {
     entry: EntryFor,
     /// The table in the making, where `.dynamic` moves: edits of entries go there.
     new_dynamic: Option<NewDynamic>,
-    /// The value that [`Self::commit`] has put in force.
-    committed: Option<u64>,
+    /// The values of the entries of `.dynamic` as they are after the edits so far.
+    values: Vec<u64>,
     /// Where the section header table is afterwards, if it moves.
     section_table: Option<FileOffset>,
     edits: Vec<Edit>,
@@ -48,7 +48,7 @@ impl<'i, 'data> Draft<'i, 'data> {
             liveness,
             entry,
             new_dynamic: None,
-            committed: None,
+            values: image.dynamic.entries.iter().map(|entry| entry.value).collect(),
             section_table: None,
             edits,
             moves,
@@ -140,6 +140,9 @@ impl<'i, 'data> Draft<'i, 'data> {
     }
 
     fn store_value(&mut self, index: usize, value: u64, why: &'static str) -> Result<(), NoFit> {
+        if let Some(now) = self.values.get_mut(index) {
+            *now = value;
+        }
         if let Some(table) = &mut self.new_dynamic {
             return table.set(index, |entry| entry.value = value);
         }
@@ -210,7 +213,6 @@ impl<'i, 'data> Draft<'i, 'data> {
 
     /// Puts the search path in force: the string at `value` of the table in force.
     pub(super) fn commit(&mut self, value: u64) -> Result<(), NoFit> {
-        self.committed = Some(value);
         let wanted = self.change.tag.dynamic_tag();
         let other = self.change.tag.other().dynamic_tag();
         let dynamic = &self.image.dynamic;
@@ -284,11 +286,11 @@ impl<'i, 'data> Draft<'i, 'data> {
                 self.store_value(index, first.value, WHY)?;
                 return self.store_tag(index, elf::DT_NEEDED, WHY);
             }
-            let changed_by_commit = self.image.dynamic.position(self.change.tag.dynamic_tag()) == Some(last_index);
-            let value = match self.committed.filter(|_| changed_by_commit) {
-                Some(value) => value,
-                None if last.tag == elf::DT_MIPS_RLD_MAP_REL => self.rld_map_rel(last.value, last_index, index),
-                None => last.value,
+            // What it says now: the search path itself, or a table that has moved, may be the last entry.
+            let now = self.values.get(last_index).copied().unwrap_or(last.value);
+            let value = match last.tag {
+                elf::DT_MIPS_RLD_MAP_REL => self.rld_map_rel(now, last_index, index),
+                _ => now,
             };
             self.store_value(index, value, WHY)?;
             self.store_tag(index, last.tag, WHY)?;

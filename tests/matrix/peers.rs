@@ -27,7 +27,7 @@ use super::workshop::{Workshop, patiently, source};
 type Done = Result<(), Failed>;
 
 /// Sentences with the cells that show them.
-const CELLS: [(&str, &[&str]); 19] = [
+const CELLS: [(&str, &[&str]); 20] = [
     // PEERS 2.
     (
         "zero_filled_memory_stays_zero_where_the_segment_with_it_comes_last",
@@ -131,6 +131,10 @@ const CELLS: [(&str, &[&str]); 19] = [
     (
         "what_dynstr_left_behind_does_not_block_the_next_run",
         &["ppc64le.pie.gnu.separate.now.plainrel.4K.stripped.plain.empty.bare.other.mixed-up"],
+    ),
+    (
+        "the_entry_that_takes_a_dropped_ones_place_says_where_its_table_is_now",
+        &["mold.shared.gnu.mixed.norelro.plainrel.4K.split.tail.both.bare.keep.falling"],
     ),
     (
         "a_long_string_table_evicts_its_neighbours",
