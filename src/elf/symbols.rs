@@ -13,8 +13,9 @@ use super::space::{FileOffset, Vaddr};
 pub struct SymbolTable {
     /// Its bytes in the file.
     pub range: Range<FileOffset>,
-    /// Whether its end is proven, by a section header or `DT_HASH`. `DT_GNU_HASH` does not count undefined symbols.
-    pub proven: bool,
+    /// Whether every symbol lies in them. A section header or `DT_HASH` says how many there are; `DT_GNU_HASH` does not
+    /// count undefined ones. Without either they end at the next table at the latest.
+    pub complete: bool,
 }
 
 impl SymbolTable {
@@ -30,19 +31,35 @@ impl SymbolTable {
         let count = by_section.max(hash_chain_count(headers, dynamic, data));
         let range = count.and_then(|count| headers.file_range_of(addr, count.checked_mul(entry)?));
         match range {
-            Some(range) => Some(Self { range, proven: true }),
-            None => Self::to_end_of_segment(headers, addr, entry),
+            Some(range) => Some(Self { range, complete: true }),
+            None => Self::to_next_table(headers, dynamic, addr, entry),
         }
     }
 
-    /// Without a proven end: everything to the end of the segment. Only good for looking a name up.
-    fn to_end_of_segment(headers: &Headers, addr: Vaddr, entry: u64) -> Option<Self> {
+    /// Without a proven end: everything to the next table or the end of the segment. No symbol lies behind that; what
+    /// else lies before it keeps a few strings too many alive.
+    fn to_next_table(headers: &Headers, dynamic: &DynamicTable, addr: Vaddr, entry: u64) -> Option<Self> {
         let (_, load) = headers.loads().find(|(_, load)| load.file_addresses().contains(&addr))?;
-        let room = load.file_addresses().end.checked_since(addr)?;
+        let tables = TABLES.iter().filter_map(|&tag| dynamic.value(tag)).map(Vaddr).filter(|table| *table > addr);
+        let end = tables.chain([load.file_addresses().end]).min()?;
+        let room = end.checked_since(addr)?;
         let range = headers.file_range_of(addr, room - room % entry)?;
-        Some(Self { range, proven: false })
+        Some(Self { range, complete: room >= entry })
     }
 }
+
+/// Entries with the address of a table of its own.
+const TABLES: [elf::DynamicTag; 9] = [
+    elf::DT_HASH,
+    elf::DT_GNU_HASH,
+    elf::DT_STRTAB,
+    elf::DT_VERSYM,
+    elf::DT_VERNEED,
+    elf::DT_VERDEF,
+    elf::DT_REL,
+    elf::DT_RELA,
+    elf::DT_JMPREL,
+];
 
 /// `nchain` of `DT_HASH` is the number of symbols (gABI, "Hash Table"). On s390x and Alpha its words have 8 bytes.
 fn hash_chain_count(headers: &Headers, dynamic: &DynamicTable, data: &[u8]) -> Option<u64> {
@@ -54,7 +71,7 @@ fn hash_chain_count(headers: &Headers, dynamic: &DynamicTable, data: &[u8]) -> O
 }
 
 impl Image<'_> {
-    /// `st_name` of every dynamic symbol. The caller decides what an unproven end means.
+    /// `st_name` of every dynamic symbol. The caller decides what an incomplete table means.
     pub fn symbol_names(&self) -> impl Iterator<Item = u64> {
         let encoding = self.encoding;
         self.symbol_entries().filter_map(move |symbol| encoding.value(symbol, encoding.layout.st_name.size))

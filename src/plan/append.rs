@@ -21,18 +21,22 @@ pub(super) fn attempt(draft: &mut Draft<'_, '_>) -> Result<(), NoFit> {
     let image = draft.image;
     may_append(image)?;
     let slot = free_slot(image).ok_or_else(|| NoFit::new("no free program header"))?;
-    let mut segment = Contents::at(new_segment(image, draft)?);
+    let mut from = image.file_end();
+    if slot == HeaderSlot::SectionTable {
+        // In front of the new segment, which thus ends the file and can grow at a later run.
+        let past = || NoFit::new("file offset past 2^64");
+        let at = from.checked_round_up(u64::from(image.encoding.layout.word)).ok_or_else(past)?;
+        let size = image.sections.place.as_ref().and_then(|place| place.end.checked_since(place.start));
+        from = size.and_then(|size| at.checked_add(size)).ok_or_else(past)?;
+        draft.move_section_table(at)?;
+    }
+    let mut segment = Contents::at(new_segment(image, draft, from)?);
     let flags = segment.take_dynamic(draft)?;
     let home = Home::choose(draft, &mut segment, |_| false)?;
     home.fill(draft)?;
     match slot {
         HeaderSlot::Reuse(index) => fill_header(draft, index, &segment, flags)?,
         HeaderSlot::Gap | HeaderSlot::SectionTable => {
-            if slot == HeaderSlot::SectionTable {
-                let word = u64::from(image.encoding.layout.word);
-                let behind = segment.end().and_then(|end| end.checked_round_up(word));
-                draft.move_section_table(behind.ok_or_else(|| NoFit::new("file offset past 2^64"))?)?;
-            }
             write_header(draft, image.segments.len(), &segment, flags)?;
             grow_table(draft)?;
         }
@@ -116,12 +120,12 @@ pub(super) struct NewSegment {
     align: u64,
 }
 
-/// The end of the file and the first free address behind all segments that is congruent to it. The file needs no padding
-/// to a page: a loader maps the page around. With `.dynamic`, the segment starts at a word.
-pub(super) fn new_segment(image: &Image<'_>, draft: &Draft<'_, '_>) -> Result<NewSegment, NoFit> {
+/// The file offset `from`, behind all else, and the first free address behind all segments that is congruent to it. The
+/// file needs no padding to a page: a loader maps the page around. With `.dynamic`, the segment starts at a word.
+pub(super) fn new_segment(image: &Image<'_>, draft: &Draft<'_, '_>, from: FileOffset) -> Result<NewSegment, NoFit> {
     let past = || NoFit::new("no address left behind the last segment");
     let word = if draft.moves_dynamic() { u64::from(image.encoding.layout.word) } else { 1 };
-    let at = image.file_end().checked_round_up(word).ok_or_else(past)?;
+    let at = from.checked_round_up(word).ok_or_else(past)?;
     let p_align = image.loads().map(|(_, load)| image.page_size_of(load).max(load.align)).max().unwrap_or(0x1000);
     if !p_align.is_power_of_two() {
         return Err(NoFit::new("a p_align that is no power of two"));

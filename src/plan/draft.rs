@@ -25,8 +25,8 @@ pub(super) struct Draft<'i, 'data> {
     entry: EntryFor,
     /// The table in the making, where `.dynamic` moves: edits of entries go there.
     new_dynamic: Option<NewDynamic>,
-    /// The value that [`Self::commit`] has put in force.
-    committed: Option<u64>,
+    /// The values of the entries of `.dynamic` as they are after the edits so far.
+    values: Vec<u64>,
     /// Where the section header table is afterwards, if it moves.
     section_table: Option<FileOffset>,
     edits: Vec<Edit>,
@@ -48,7 +48,7 @@ impl<'i, 'data> Draft<'i, 'data> {
             liveness,
             entry,
             new_dynamic: None,
-            committed: None,
+            values: image.dynamic.entries.iter().map(|entry| entry.value).collect(),
             section_table: None,
             edits,
             moves,
@@ -140,6 +140,9 @@ impl<'i, 'data> Draft<'i, 'data> {
     }
 
     fn store_value(&mut self, index: usize, value: u64, why: &'static str) -> Result<(), NoFit> {
+        if let Some(now) = self.values.get_mut(index) {
+            *now = value;
+        }
         if let Some(table) = &mut self.new_dynamic {
             return table.set(index, |entry| entry.value = value);
         }
@@ -210,7 +213,6 @@ impl<'i, 'data> Draft<'i, 'data> {
 
     /// Puts the search path in force: the string at `value` of the table in force.
     pub(super) fn commit(&mut self, value: u64) -> Result<(), NoFit> {
-        self.committed = Some(value);
         let wanted = self.change.tag.dynamic_tag();
         let other = self.change.tag.other().dynamic_tag();
         let dynamic = &self.image.dynamic;
@@ -284,11 +286,11 @@ impl<'i, 'data> Draft<'i, 'data> {
                 self.store_value(index, first.value, WHY)?;
                 return self.store_tag(index, elf::DT_NEEDED, WHY);
             }
-            let changed_by_commit = self.image.dynamic.position(self.change.tag.dynamic_tag()) == Some(last_index);
-            let value = match self.committed.filter(|_| changed_by_commit) {
-                Some(value) => value,
-                None if last.tag == elf::DT_MIPS_RLD_MAP_REL => self.rld_map_rel(last.value, last_index, index),
-                None => last.value,
+            // What it says now: the search path itself, or a table that has moved, may be the last entry.
+            let now = self.values.get(last_index).copied().unwrap_or(last.value);
+            let value = match last.tag {
+                elf::DT_MIPS_RLD_MAP_REL => self.rld_map_rel(now, last_index, index),
+                _ => now,
             };
             self.store_value(index, value, WHY)?;
             self.store_tag(index, last.tag, WHY)?;
@@ -349,17 +351,26 @@ impl<'i, 'data> Draft<'i, 'data> {
     /// symbols, `__abi_tag` of a note.
     pub(super) fn place_section(&mut self, index: usize, at: FileOffset, addr: Vaddr) -> Result<(), NoFit> {
         let layout = self.image.encoding.layout;
-        let old_addr = self.image.sections.get(index).map_or(addr, |section| section.addr);
+        let Some(old) = self.image.sections.get(index).copied() else { return Err(does_not_fit("sh_addr")) };
         self.store_section(index, layout.sh_addr, addr.0, "sh_addr of a moved section")?;
         self.store_section(index, layout.sh_offset, at.0, "sh_offset of a moved section")?;
         for (at, value) in self.symbols_of_section(index) {
-            let moved = Vaddr(value).checked_since(old_addr).and_then(|inside| addr.checked_add(inside));
-            // A symbol that does not lie in its section is not ours to mend.
-            if let Some(moved) = moved.filter(|moved| moved.0 != value) {
+            // A symbol that does not lie in its section (mold: __executable_start) is not ours to mend.
+            let inside = Vaddr(value).checked_since(old.addr).filter(|inside| *inside <= old.size);
+            let moved = inside.and_then(|inside| addr.checked_add(inside)).filter(|moved| moved.0 != value);
+            if let Some(moved) = moved {
+                let at = self.place_now(at);
                 self.store(Some(at), moved.0, layout.st_value, "st_value of a symbol in a moved section")?;
             }
         }
         Ok(())
+    }
+
+    /// Where a byte of a table is after the moves so far: `.dynsym` itself may be among them.
+    fn place_now(&self, at: FileOffset) -> FileOffset {
+        let moved = self.moves.iter().find(|table| table.from.contains(&at));
+        let place = moved.and_then(|table| table.to.checked_add(at.checked_since(table.from.start)?));
+        place.unwrap_or(at)
     }
 
     /// The symbols of `.symtab` and `.dynsym` that lie in section `index`: where their value is, and the value. Nothing

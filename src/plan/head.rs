@@ -2,12 +2,12 @@
 //! small tables behind it.
 //!
 //! Needs: behind the table, only things that are found through a header or a `DT_*` entry (notes, `.interp`, hash
-//! tables, …), never code; a `PT_NOTE` or `PT_GNU_RELRO` to borrow; no payload. Edits: the displaced tables go to the
-//! new segment; the build ID, which core dumps and profilers expect in the first page, goes to where another displaced
-//! table was. Safe because the new segment is first put into a borrowed header, one whose absence only costs a note or
-//! a protection for the moment; everything is pointed to its copy before the old bytes are written over; and the
-//! borrowed header comes back as the last entry before `e_phnum` counts it. The table stays at its place, so
-//! `AT_PHDR` stays right on kernels before 5.18.
+//! tables, …), never code; a `PT_NOTE`, `PT_GNU_RELRO` or `PT_GNU_EH_FRAME` to borrow; no payload. Edits: the displaced
+//! tables go to the new segment; the build ID, which core dumps and profilers expect in the first page, goes to where
+//! another displaced table was. Safe because the new segment is first put into a borrowed header, one that neither kernel
+//! nor loader needs; everything is pointed to its copy before the old bytes are written over; and the borrowed header
+//! comes back as the last entry before `e_phnum` counts it. The table stays at its place, so `AT_PHDR` stays right on
+//! kernels before 5.18.
 
 use object::elf;
 
@@ -39,7 +39,7 @@ pub(super) fn attempt(draft: &mut Draft<'_, '_>) -> Result<(), NoFit> {
     if image.sections.is_empty() {
         return Err(NoFit::new("without section headers, what lies behind the program header table is not known"));
     }
-    let borrowed = header_to_borrow(image).ok_or_else(|| NoFit::new("no PT_NOTE or PT_GNU_RELRO to borrow"))?;
+    let borrowed = header_to_borrow(image).ok_or_else(|| NoFit::new("no program header that can be borrowed"))?;
     let table_end = image.segment_table_range().end;
     let needed_end = table_end.checked_add(layout.phdr_size).ok_or_else(|| NoFit::new("file offset past 2^64"))?;
     let first = image.loads().find(|(_, load)| load.file_range().contains(&image.segment_table));
@@ -47,7 +47,7 @@ pub(super) fn attempt(draft: &mut Draft<'_, '_>) -> Result<(), NoFit> {
         return Err(NoFit::new("no segment has room for a longer program header table"));
     };
     let chosen = choose(image, table_end, needed_end, first)?;
-    let mut segment = Contents::at(new_segment(image, draft)?);
+    let mut segment = Contents::at(new_segment(image, draft, image.file_end())?);
     let flags = segment.take_dynamic(draft)?;
     let strings_displaced = chosen.1.iter().any(|block| block.range == image.strings.range);
     let displaced = lay_out(image, first, &mut segment, chosen, needed_end)?;
@@ -93,10 +93,12 @@ pub(super) fn attempt(draft: &mut Draft<'_, '_>) -> Result<(), NoFit> {
 /// An entry behind the last `PT_LOAD` that can be absent for a moment. Never `PT_GNU_STACK`: without it the stack
 /// becomes executable.
 fn header_to_borrow(image: &Image<'_>) -> Option<usize> {
+    // In the order of what the absence costs a process that starts at that moment: a note; a protection; catching C++
+    // exceptions. Neither kernel nor loader needs any of them.
+    const KINDS: [elf::ProgramType; 4] = [elf::PT_NOTE, elf::PT_GNU_PROPERTY, elf::PT_GNU_RELRO, elf::PT_GNU_EH_FRAME];
     let last_load = image.loads().map(|(index, _)| index).next_back()?;
-    let last_of = |kind: elf::ProgramType| image.segments.iter().rposition(|segment| segment.kind == kind);
-    let behind = |index: &usize| *index > last_load;
-    last_of(elf::PT_NOTE).filter(behind).or_else(|| last_of(elf::PT_GNU_RELRO).filter(behind))
+    let last_of = |kind: &elf::ProgramType| image.segments.iter().rposition(|segment| segment.kind == *kind);
+    KINDS.iter().filter_map(last_of).find(|index| *index > last_load)
 }
 
 /// The blocks that make way: the one that holds the build ID (it stays in the first page), and the others.
@@ -113,18 +115,18 @@ fn choose(
     loop {
         let next = rest.peek().map(|block| block.range.start);
         let room_end = next.unwrap_or(until);
-        if !image
-            .bytes(&(unclaimed_from..room_end.max(unclaimed_from)))
-            .is_some_and(|gap| gap.iter().all(|&byte| byte == 0))
-        {
-            return Err(NoFit::new("bytes behind the program header table belong to no section"));
-        }
         let home_end = match &stay {
             Some(block) => home(block, needed_end).and_then(|at| at.checked_add(block.len())),
             None => Some(needed_end),
         };
         let near_enough = stay.is_none() || home_end.is_some_and(|end| end.0 <= FIRST_PAGE);
-        if near_enough && home_end.is_some_and(|end| end <= room_end) {
+        let enough = home_end.filter(|end| near_enough && *end <= room_end);
+        // What is written over must be padding; .dynstr may have left bytes behind it at an earlier run.
+        let written_end = enough.unwrap_or(room_end).max(unclaimed_from);
+        if !image.bytes(&(unclaimed_from..written_end)).is_some_and(|gap| gap.iter().all(|&byte| byte == 0)) {
+            return Err(NoFit::new("bytes behind the program header table belong to no section"));
+        }
+        if enough.is_some() {
             return Ok((stay, go));
         }
         let Some(block) = rest.next() else {

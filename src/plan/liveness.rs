@@ -105,8 +105,10 @@ fn collect(image: &Image<'_>, size: usize) -> Option<Vec<u64>> {
         }
     }
     match &image.symbols {
-        Some(symbols) if symbols.proven => image.symbol_names().for_each(&mut mark),
+        Some(symbols) if symbols.complete => image.symbol_names().for_each(&mut mark),
         Some(_) => return None,
+        // A file may have no symbols; those that cannot be found may have any name.
+        None if image.dynamic.value(elf::DT_SYMTAB).is_some() => return None,
         None => {}
     }
     version_names(image, &mut mark)?;

@@ -186,7 +186,8 @@ impl Ledger<'_, '_> {
     /// Whether something lives here now that did not before.
     fn is_newcomer(&self, part: &Range<u64>) -> bool {
         self.new.iter().filter(|p| covers(p, part)).any(|p| {
-            let was_here = |o: &Piece| o.key == p.key && covers(o, part);
+            // A table that moved by less than its length lies partly over its own old place.
+            let was_here = |o: &Piece| o.key == p.key && o.range.start == p.range.start && covers(o, part);
             !self.old.iter().any(was_here)
         })
     }

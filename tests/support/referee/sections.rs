@@ -197,6 +197,11 @@ pub fn follow(before: &File, after: &File, was: &Symbol, is_dynamic: bool) -> u6
     if is_dynamic && let (Some(old), Some(new)) = (&before.dynamic, &after.dynamic) {
         return was.value.wrapping_add(new.addr.wrapping_sub(old.addr));
     }
+    // mold gives __executable_start the number of a section that it does not lie in.
+    let section = usize::try_from(was.shndx).ok().and_then(|index| before.image.sections.get(index));
+    if section.is_some_and(|s| was.value < s.addr || was.value > s.addr.saturating_add(s.size)) {
+        return was.value;
+    }
     let sum = was.value.wrapping_add(shift(before, after, was.shndx));
     if before.image.wide { sum } else { sum & u64::from(u32::MAX) }
 }
