@@ -1,6 +1,7 @@
 //! Says of each file that loads the driver whether its search path finds it. Changes nothing.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU64;
 
 use crate::Error;
 use crate::decide::{Tag, entries, is_stub_directory};
@@ -64,8 +65,16 @@ pub struct Report {
 }
 
 /// Runs the check on `paths`.
-pub fn check(paths: &[PathBuf], exclude: &Exclude, names: &DriverNames, driver_dirs: &DriverDirs) -> Report {
-    let Walked { files, problems, others } = survey(paths, exclude, names, Some(Depth::All));
+///
+/// `looked_at` counts the ELF files looked at so far, for whoever shows progress.
+pub fn check(
+    paths: &[PathBuf],
+    exclude: &Exclude,
+    names: &DriverNames,
+    driver_dirs: &DriverDirs,
+    looked_at: &AtomicU64,
+) -> Report {
+    let Walked { files, problems, others } = survey(paths, exclude, names, Some(Depth::All), looked_at);
     let openers = openers(&files);
     let files = files.into_iter().zip(openers).map(|(found, openers)| Checked {
         named: found.links == Links::Follow,

@@ -4,6 +4,8 @@ use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use rayon::prelude::*;
@@ -60,6 +62,8 @@ pub struct Options {
     pub protection: Protection,
     /// What the walk passes over.
     pub exclude: Exclude,
+    /// Counts the ELF files looked at so far, for whoever shows progress.
+    pub looked_at: Arc<AtomicU64>,
 }
 
 /// What was done, or would be, with one ELF file.
@@ -134,7 +138,7 @@ pub fn fix(paths: &[PathBuf], options: &Options) -> Report {
     let start = Instant::now();
     let depth = if options.find_names { Depth::FirstName } else { Depth::First };
     let depth = (!options.all).then_some(depth);
-    let Walked { files, problems, others } = survey(paths, &options.exclude, &options.names, depth);
+    let Walked { files, problems, others } = survey(paths, &options.exclude, &options.names, depth, &options.looked_at);
     let tree = tree_of(&files);
     let outcome_of = |found: &Found<Surveyed>| {
         let facts = found.seen.as_ref().ok()?.as_ref().ok()?;
@@ -167,9 +171,16 @@ pub fn fix(paths: &[PathBuf], options: &Options) -> Report {
 /// The facts of one file, or why it has none.
 pub type Surveyed = Result<Result<Facts, NotCandidate>, Error>;
 
-/// Walks `paths` and reads the facts of every ELF file.
-pub fn survey(paths: &[PathBuf], exclude: &Exclude, names: &DriverNames, depth: Option<Depth>) -> Walked<Surveyed> {
+/// Walks `paths` and reads the facts of every ELF file; `looked_at` counts them.
+pub fn survey(
+    paths: &[PathBuf],
+    exclude: &Exclude,
+    names: &DriverNames,
+    depth: Option<Depth>,
+    looked_at: &AtomicU64,
+) -> Walked<Surveyed> {
     let facts = |source: &Source| -> Surveyed {
+        looked_at.fetch_add(1, Ordering::Relaxed);
         let image = Image::parse(source.bytes())?;
         Ok(image.map(|image| Facts::of(&image, names, depth)))
     };

@@ -1,12 +1,14 @@
 //! The command: what the user says becomes options of the library, and its report becomes text.
 
 mod cli;
+mod progress;
 
 use std::ffi::{OsStr, OsString};
 use std::io::{self, BufWriter, Write};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::{Context, anyhow, bail};
 use clap::Parser;
@@ -23,6 +25,8 @@ use driver_runpath::report::{
 };
 use driver_runpath::sysroot::Sysroot;
 use driver_runpath::walk::Exclude;
+
+use progress::Progress;
 
 use cli::{Check, Cli, Command, Explain, Fix, Group, Selection};
 
@@ -64,9 +68,13 @@ fn run_fix(command: Fix) -> anyhow::Result<Status> {
         dry_run: command.dry_run,
         durability: if command.sync { Durability::Power } else { Durability::Process },
         exclude: exclude(&selection)?,
+        looked_at: Arc::default(),
         protection: Protection { store: store_to_protect(), break_links: command.break_links },
     };
-    let report = fix(&selection.paths, &options);
+    let report = {
+        let _progress = Progress::start(&options.looked_at);
+        fix(&selection.paths, &options)
+    };
     let voice = Voice { verbosity: verbosity(&selection), leniency: leniency(&selection) };
     let (mut out, mut errors) = outputs();
     if command.json {
@@ -80,12 +88,17 @@ fn run_fix(command: Fix) -> anyhow::Result<Status> {
 
 fn run_check(command: Check) -> anyhow::Result<Status> {
     let selection = command.selection;
-    let report = check(
-        &selection.paths,
-        &exclude(&selection)?,
-        &names(&selection),
-        &driver_dirs(selection.driver_link.clone())?,
-    );
+    let looked_at = Arc::default();
+    let report = {
+        let _progress = Progress::start(&looked_at);
+        check(
+            &selection.paths,
+            &exclude(&selection)?,
+            &names(&selection),
+            &driver_dirs(selection.driver_link.clone())?,
+            &looked_at,
+        )
+    };
     let voice = Voice { verbosity: verbosity(&selection), leniency: leniency(&selection) };
     let (mut out, mut errors) = outputs();
     if command.json {

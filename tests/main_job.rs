@@ -155,6 +155,7 @@ fn file_trials() -> Vec<Trial> {
         Trial::test("excluded_files_are_passed_over", excluded),
         Trial::test("check_tells_in_json", check_json),
         Trial::test("directories_can_be_put_before_the_driver", prepend),
+        trial("a_tiny_file_takes_few_system_calls", &["strace"], few_system_calls),
         trial("readelf_and_elflint_agree", &["readelf", "eu-elflint"], readelf_and_elflint),
     ]
 }
@@ -360,6 +361,19 @@ fn prepend() -> Done {
         driver_runpath([OsStr::new("fix"), OsStr::new(bad), path.as_os_str()]).expect(2)?;
     }
     Ok(())
+}
+
+/// Times differ from machine to machine; the number of system calls hardly does. About 100 when this was written, two
+/// thirds of them before `main`.
+fn few_system_calls() -> Done {
+    let lab = Lab::new()?;
+    let path = lab.fixture("x86_64/libopens.so", "libopens.so")?;
+    let trace = lab.path("trace");
+    let mut command = program(Path::new("strace"));
+    command.args(["-f", "-qq", "-o"]).arg(&trace).arg(env!("CARGO_BIN_EXE_driver-runpath")).arg("fix").arg(&path);
+    succeed(&mut command)?;
+    let calls = fs::read_to_string(&trace)?.lines().count();
+    same(calls < 150, true, &format!("{calls} system calls, less than 150"))
 }
 
 fn readelf_and_elflint() -> Done {

@@ -182,23 +182,11 @@ pub(super) fn fill_header(
 ) -> Result<(), NoFit> {
     let p_type = draft.image.encoding.layout.p_type;
     draft.store_segment(index, p_type, u64::from(elf::PT_NULL.0), "p_type of the header that is reused")?;
-    write_fields(draft, index, segment, flags)?;
-    draft.store_segment(index, p_type, u64::from(elf::PT_LOAD.0), "p_type of the new segment")
+    write_header(draft, index, segment, flags)
 }
 
-/// Writes a header that is not counted yet.
+/// Writes a header that nobody reads yet; its type last.
 fn write_header(
-    draft: &mut Draft<'_, '_>,
-    index: usize,
-    segment: &Contents,
-    flags: elf::ProgramFlags,
-) -> Result<(), NoFit> {
-    let p_type = draft.image.encoding.layout.p_type;
-    write_fields(draft, index, segment, flags)?;
-    draft.store_segment(index, p_type, u64::from(elf::PT_LOAD.0), "p_type of the new segment")
-}
-
-fn write_fields(
     draft: &mut Draft<'_, '_>,
     index: usize,
     segment: &Contents,
@@ -212,7 +200,8 @@ fn write_fields(
     draft.store_segment(index, layout.p_paddr, segment.start.addr.0, WHY)?;
     draft.store_segment(index, layout.p_filesz, segment.size, WHY)?;
     draft.store_segment(index, layout.p_memsz, segment.size, WHY)?;
-    draft.store_segment(index, layout.p_align, segment.start.align, WHY)
+    draft.store_segment(index, layout.p_align, segment.start.align, WHY)?;
+    draft.store_segment(index, layout.p_type, u64::from(elf::PT_LOAD.0), "p_type of the new segment")
 }
 
 /// Counts one more program header: in `PT_PHDR`, then in the file header.
