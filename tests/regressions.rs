@@ -33,6 +33,14 @@ fn relro_that_starts_with_dynamic_stays_when_dynamic_moves() {
 }
 
 #[test]
+fn zeros_behind_the_image_are_a_payload_and_no_slack() {
+    let mut spec = packed(&[GnuHash, DynSym, DynStr], &[Header::Loads, Header::Dynamic]);
+    spec.loads.push(Load::new(Access::Read, [Stray(8)]));
+    (spec.sections, spec.trailing) = (Sections::Before(2), (&[0; 4096]).into());
+    assert_eq!(edited(spec, LONG), Taken::Refused);
+}
+
+#[test]
 fn an_empty_section_takes_no_room() {
     let mut spec = Spec { symtab: false, ..Spec::default() };
     // It lies within the room that .dynstr takes.
