@@ -41,6 +41,22 @@ fn zeros_behind_the_image_are_a_payload_and_no_slack() {
 }
 
 #[test]
+fn a_note_whose_header_is_taken_can_make_way() {
+    let headers = [Header::Loads, Header::Note(Property), Header::Property, Header::Dynamic];
+    let mut spec = packed(&[GnuHash, DynSym, DynStr, Property], &headers);
+    // The new segment starts at a stray byte's end, the note in it at the next word.
+    spec.trailing = "P".into();
+    assert_eq!(edited(spec, "/run/driver/lib"), Taken::Planned(Rung::Append, Source::Spare));
+}
+
+#[test]
+fn a_note_whose_header_is_borrowed_can_make_way() {
+    let headers = [Header::Loads, Header::Dynamic, Header::Note(AbiTag)];
+    let spec = packed(&[GnuHash, DynSym, DynStr, AbiTag, VerSym, VerNeed], &headers);
+    assert_eq!(edited(spec, "/run/driver/lib"), Taken::Planned(Rung::AppendHead, Source::Spare));
+}
+
+#[test]
 fn an_empty_section_takes_no_room() {
     let mut spec = Spec { symtab: false, ..Spec::default() };
     // It lies within the room that .dynstr takes.
