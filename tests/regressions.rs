@@ -57,6 +57,52 @@ fn a_note_whose_header_is_borrowed_can_make_way() {
 }
 
 #[test]
+fn notes_move_only_as_far_as_all_of_them_stay_aligned() {
+    let headers = [Header::Loads, Header::Dynamic, Header::Notes];
+    let mut spec = packed(&[AbiTag, BuildId, Property, GnuHash, DynSym, DynStr], &headers);
+    spec.loads[0].parts.insert(0, Zeros(4));
+    assert!(matches!(edited(spec, LONG), Taken::Refused | Taken::Planned(..)));
+}
+
+#[test]
+fn a_build_id_that_shares_its_header_with_a_note_nearby_stays_in_the_first_page() {
+    let headers = [Header::Loads, Header::Dynamic, Header::Notes, Header::Null];
+    let mut spec = packed(&[GnuHash, DynSym, DynStr, AbiTag, BuildId, VerSym, VerNeed], &headers);
+    spec.loads[0].parts.push(Zeros(4096));
+    assert!(matches!(edited(spec, "/run/driver/lib"), Taken::Planned(Rung::Append, Source::Spare)));
+}
+
+#[test]
+fn without_section_headers_zeros_behind_the_strings_are_not_padding() {
+    let headers = [Header::Loads, Header::Dynamic, Header::Note(AbiTag), Header::Null];
+    let mut spec = packed(&[GnuHash, DynStr, AbiTag, DynSym], &headers);
+    spec.sections = Sections::Absent;
+    assert_eq!(edited(spec, &"/a".repeat(20)), Taken::Planned(Rung::Append, Source::Spare));
+}
+
+#[test]
+fn strings_never_grow_over_the_first_bytes_of_the_program_headers() {
+    let headers = [Header::Loads, Header::Dynamic, Header::Null];
+    let mut spec = packed(&[GnuHash, DynSym, DynStr, VerSym, ProgramHeaders, VerNeed], &headers);
+    // The first bytes of a big-endian PT_LOAD are zero.
+    (spec.class, spec.order, spec.machine) = (Class::Elf32, ByteOrder::Big, 8);
+    spec.loads[0].file_gap = 64;
+    for len in 1..16 {
+        edited(spec.clone(), &"/".repeat(len));
+    }
+}
+
+#[test]
+fn strings_never_grow_over_the_first_section_header() {
+    let headers = [Header::Loads, Header::Dynamic, Header::Null];
+    let mut spec = packed(&[GnuHash, DynSym, DynStr, VerSym, SectionHeaders, VerNeed], &headers);
+    spec.loads[0].file_gap = 64;
+    for len in 1..40 {
+        edited(spec.clone(), &"/".repeat(len));
+    }
+}
+
+#[test]
 fn an_empty_section_takes_no_room() {
     let mut spec = Spec { symtab: false, ..Spec::default() };
     // It lies within the room that .dynstr takes.
