@@ -41,6 +41,29 @@ fn zeros_behind_the_image_are_a_payload_and_no_slack() {
 }
 
 #[test]
+fn a_symbol_of_a_moved_section_is_mended_where_the_symbols_are_now() {
+    let mut spec =
+        packed(&[DynSym, GnuHash, DynStr, BuildId], &[Header::Loads, Header::Dynamic, Header::Note(BuildId)]);
+    spec.symbols.push(Symbol { name: "_DYNAMIC".into(), defined_in: Some(Dynamic) });
+    (spec.spare, spec.dynamic) = (0, vec![Entry::SoName("libfixture.so".into()), Entry::Tables]);
+    assert_eq!(edited(spec, LONG), Taken::Planned(Rung::AppendHead, Source::MovedTable));
+}
+
+#[test]
+fn without_section_headers_the_old_path_is_scrubbed() {
+    let mut spec = Spec { sections: Sections::Absent, ..Spec::default() };
+    spec.dynamic.insert(0, Entry::RunPath("/opt/vendor/lib:/opt/other".into()));
+    let file = spec.build().expect("a file");
+    let image = driver_runpath::elf::Image::parse(&file).expect("an ELF file").expect("a library");
+    let change = support::generated::change(Tag::Runpath, Some(LONG.into()));
+    let plan = driver_runpath::plan::plan(&image, &change).expect("a plan");
+    let after = plan.replay(&file, plan.edits.len()).expect("edits within the file");
+    for entry in entries(b"/opt/vendor/lib:/opt/other") {
+        assert_eq!(memchr::memmem::find(&after, entry), None);
+    }
+}
+
+#[test]
 fn a_note_whose_header_is_taken_can_make_way() {
     let headers = [Header::Loads, Header::Note(Property), Header::Property, Header::Dynamic];
     let mut spec = packed(&[GnuHash, DynSym, DynStr, Property], &headers);
@@ -109,4 +132,14 @@ fn an_empty_section_takes_no_room() {
     spec.loads[1].parts = vec![Text(0)];
     (spec.loads[0].file_gap, spec.loads[1].file_gap) = (24, 0x400);
     assert_eq!(edited(spec, LONG), Taken::Planned(Rung::Slack, Source::Spare));
+}
+
+#[test]
+fn a_last_entry_that_takes_a_dropped_ones_place_has_its_new_value() {
+    let mut spec = packed(&[GnuHash, DynSym, DynStr, PltRelocations], &[Header::Loads, Header::Dynamic]);
+    // DT_JMPREL comes last, and its table makes way for the new path.
+    let soname = Entry::SoName("libfixture_with_a_name_that_needs_more_room_than_there_is.so".into());
+    spec.dynamic = vec![soname, Entry::RPath("/old".into()), Entry::RunPath("/old".into()), Entry::Tables];
+    spec.loads[0].file_gap = 40;
+    assert_eq!(edited(spec, "/run/driver/lib"), Taken::Planned(Rung::Evict, Source::Spare));
 }
