@@ -9,6 +9,8 @@ mod error;
 pub mod explain;
 pub mod facts;
 pub mod fix;
+#[cfg(feature = "fixtures")]
+pub mod fixtures;
 pub mod journal;
 pub mod links;
 pub mod loader;

@@ -225,7 +225,9 @@ fn check_other_segments(before: &Reading, after: &Reading, plan: &Plan) -> Resul
     for mut wanted in others(before) {
         let repeats_property = wanted.p_type == program_header::PT_NOTE
             && properties.iter().any(|found| found.p_offset == wanted.p_offset && found.p_filesz == wanted.p_filesz);
-        if let Some((offset, addr)) = moved(plan, wanted.p_offset).filter(|_| wanted.p_filesz > 0) {
+        // What PT_GNU_RELRO protects stays where it is, even if it starts with .dynamic.
+        let may_move = wanted.p_filesz > 0 && wanted.p_type != program_header::PT_GNU_RELRO;
+        if let Some((offset, addr)) = moved(plan, wanted.p_offset).filter(|_| may_move) {
             (wanted.p_offset, wanted.p_vaddr, wanted.p_paddr) = (offset, addr, addr);
             if wanted.p_type == program_header::PT_DYNAMIC {
                 let grown = after.dynamic_range.end.saturating_sub(after.dynamic_range.start).max(wanted.p_filesz);
@@ -379,6 +381,7 @@ fn check_places(original: &[u8], before: &Reading, plan: &Plan) -> Result<(), St
         .sections
         .iter()
         .filter(|section| !matches!(section.sh_type, section_header::SHT_NOBITS | section_header::SHT_NULL))
+        .filter(|section| section.sh_size > 0)
         .map(|section| range(section.sh_offset, section.sh_size))
         .collect();
     for edit in &plan.edits {

@@ -41,7 +41,8 @@ pub(super) fn attempt(draft: &mut Draft<'_, '_>) -> Result<(), NoFit> {
             grow_table(draft)?;
         }
     }
-    home.switch(draft)?;
+    let reused = if let HeaderSlot::Reuse(index) = slot { Some(index) } else { None };
+    home.switch(draft, reused)?;
     draft.switch_dynamic()?;
     home.place(draft)
 }

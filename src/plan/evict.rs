@@ -15,9 +15,6 @@ use crate::elf::{FileOffset, Image, Vaddr};
 
 pub(super) fn attempt(draft: &mut Draft<'_, '_>) -> Result<(), NoFit> {
     let image = draft.image;
-    if image.strings.section.is_none() {
-        return Err(NoFit::new("no section header says what lies behind .dynstr"));
-    }
     let evicted = choose(draft)?;
     let slack = slack_for(image, &evicted)?;
     let past = || NoFit::new("file offset past 2^64");
@@ -48,6 +45,9 @@ pub(super) fn attempt(draft: &mut Draft<'_, '_>) -> Result<(), NoFit> {
 /// The blocks behind `.dynstr` that make room for the new string.
 pub(super) fn choose(draft: &Draft<'_, '_>) -> Result<Vec<Block>, NoFit> {
     let image = draft.image;
+    if image.strings.section.is_none() {
+        return Err(NoFit::new("no section header says what lies behind .dynstr"));
+    }
     let strings_end = image.strings.range.end;
     let past = || NoFit::new("file offset past 2^64");
     let needed_end = strings_end.checked_add(draft.new_string().len() as u64).ok_or_else(past)?;

@@ -66,10 +66,12 @@ pub(super) fn attempt(draft: &mut Draft<'_, '_>) -> Result<(), NoFit> {
     for moving in displaced.iter().filter(|moving| !moving.in_head) {
         redirect(draft, &moving.block, moving.at, moving.addr, Some(borrowed))?;
     }
-    home.switch(draft)?;
-    draft.switch_dynamic()?;
+    home.switch(draft, Some(borrowed))?;
     for moving in &displaced {
         draft.record_move(moving.block.range.clone(), moving.at, moving.addr);
+    }
+    draft.switch_dynamic()?;
+    for moving in &displaced {
         if moving.in_head {
             let bytes = image.bytes(&moving.block.range).unwrap_or_default().to_vec();
             draft.fill(moving.at, bytes, "a note that stays in the first page");
@@ -78,8 +80,11 @@ pub(super) fn attempt(draft: &mut Draft<'_, '_>) -> Result<(), NoFit> {
     }
     // The borrowed header comes back as the last one.
     let mut header = image.segments.get(borrowed).copied().ok_or_else(|| NoFit::new("no header to borrow"))?;
-    if let Some(moving) = displaced.iter().find(|moving| moving.block.segments.contains(&borrowed)) {
-        (header.offset, header.vaddr) = moved(&moving.block, header.offset, moving.at, moving.addr)?;
+    let displaced_by = displaced.iter().find(|moving| moving.block.segments.contains(&borrowed));
+    let displaced_by = displaced_by.map(|moving| (&moving.block, moving.at, moving.addr));
+    let evicted_by = home.block_of(borrowed).map(|(block, at, addr)| (block, *at, *addr));
+    if let Some((block, at, addr)) = displaced_by.or(evicted_by) {
+        (header.offset, header.vaddr) = moved(block, header.offset, at, addr)?;
         header.paddr = header.vaddr;
     }
     put_header(draft, image.segments.len(), &header)?;

@@ -53,19 +53,27 @@ impl Home {
         }
     }
 
-    /// Puts the new string in force; the new segment is mapped by now.
-    pub(super) fn switch(&self, draft: &mut Draft<'_, '_>) -> Result<(), NoFit> {
+    /// Puts the new string in force; the new segment is mapped by now, by the program header `borrowed`.
+    pub(super) fn switch(&self, draft: &mut Draft<'_, '_>, borrowed: Option<usize>) -> Result<(), NoFit> {
         match self {
             Self::Moved(at, addr) => draft.switch_table(*at, *addr),
             Self::Evicted(blocks) => {
                 for (block, at, addr) in blocks {
-                    redirect(draft, block, *at, *addr, None)?;
+                    redirect(draft, block, *at, *addr, borrowed)?;
                     draft.record_move(block.range.clone(), *at, *addr);
                 }
                 let strings = draft.image.strings.range.start;
                 draft.fill_table(strings)?;
                 draft.switch_table(strings, draft.image.strings.addr)
             }
+        }
+    }
+
+    /// The block that program header `index` describes, if it moves, and its new place.
+    pub(super) fn block_of(&self, index: usize) -> Option<&(Block, FileOffset, Vaddr)> {
+        match self {
+            Self::Moved(..) => None,
+            Self::Evicted(blocks) => blocks.iter().find(|(block, ..)| block.segments.contains(&index)),
         }
     }
 

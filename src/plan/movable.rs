@@ -31,6 +31,10 @@ impl Block {
     /// Refuses a block that something without a name refers to.
     pub(super) fn check_movable(&self) -> Result<(), NoFit> {
         match &self.fixed {
+            // A part that is aligned further in would not be so at another place.
+            None if !self.range.start.0.is_multiple_of(self.align) => {
+                Err(NoFit::new("a table whose parts are aligned and whose start is not cannot move"))
+            }
             None => Ok(()),
             Some(what) => Err(NoFit::new(format!("{what} lies behind the program header table and cannot move"))),
         }
@@ -48,8 +52,18 @@ impl Block {
 
 /// The blocks from `start` on, in file order, as far as `until`.
 pub(super) fn blocks(image: &Image<'_>, start: FileOffset, until: FileOffset) -> Vec<Block> {
-    let in_reach = |range: &Range<FileOffset>| range.start < until && range.end > start;
+    // A note that starts within reach may hold sections that do not, so what is out of reach goes last.
+    let in_reach = |range: &Range<FileOffset>| range.end > start;
     let mut found = Vec::new();
+    let tables = [
+        (Some(image.segment_table_range()), "the program header table"),
+        (image.sections.place.clone(), "the section header table"),
+    ];
+    for (range, name) in tables {
+        let Some(range) = range.filter(in_reach) else { continue };
+        let (sections, segments) = (Vec::new(), Vec::new());
+        found.push(Block { range, align: 1, sections, segments, build_id: false, fixed: Some(name.into()) });
+    }
     for (index, section) in image.sections.iter().enumerate() {
         let Some(range) = section.file_range().filter(in_reach) else { continue };
         found.push(Block {
@@ -86,6 +100,7 @@ pub(super) fn blocks(image: &Image<'_>, start: FileOffset, until: FileOffset) ->
             _ => merged.push(block),
         }
     }
+    merged.retain(|block| block.range.start < until);
     merged
 }
 

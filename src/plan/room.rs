@@ -42,7 +42,7 @@ pub(super) fn has_no_bss(load: &Segment) -> bool {
     load.is_load() && load.filesz == load.memsz && load.filesz > 0
 }
 
-/// The first byte from `at` on that a header table, segment or section uses; the end of the file where none does.
+/// The first byte from `at` on that a header table, segment, section or payload uses; the end of the file where none does.
 /// `None` where `at` itself lies within one.
 fn next_use(image: &Image<'_>, at: FileOffset) -> Option<FileOffset> {
     next_use_but(image, at, usize::MAX)
@@ -54,7 +54,7 @@ fn next_use_but(image: &Image<'_>, at: FileOffset, own: usize) -> Option<FileOff
     let segments = segments.map(|(_, segment)| segment.file_range());
     let sections = image.sections.iter().filter_map(Section::file_range);
     let tables = [image.segment_table_range()].into_iter().chain(image.sections.place.clone());
-    let mut next = image.file_end();
+    let mut next = if payload(image) > STRAY_BYTES { image.end_of_image() } else { image.file_end() };
     for used in segments.chain(sections).chain(tables).filter(|used| !used.is_empty()) {
         if used.start >= at {
             next = next.min(used.start);
@@ -131,12 +131,17 @@ pub(super) fn may_leave_its_segment(image: &Image<'_>) -> Result<(), NoFit> {
     }
 }
 
+/// How many bytes follow the ELF image.
+fn payload(image: &Image<'_>) -> u64 {
+    image.file_end().checked_since(image.end_of_image()).unwrap_or(0)
+}
+
 /// Whether bytes may be added at the end of the file: not behind a payload, nor where section headers should have been.
 pub(super) fn may_append(image: &Image<'_>) -> Result<(), NoFit> {
     if let Some(why) = &image.sections.unusable {
         return Err(NoFit::new(format!("section headers that cannot be read: {why}")));
     }
-    let behind = image.file_end().checked_since(image.end_of_image()).unwrap_or(0);
+    let behind = payload(image);
     if behind > STRAY_BYTES {
         return Err(NoFit::new(format!(
             "{behind} bytes of payload behind the ELF image must stay at the end of the file"

@@ -85,9 +85,22 @@ impl<'i, 'a> Dynamic<'i, 'a> {
         let Some(segment) = image.segment(PT_DYNAMIC) else {
             return Ok(None);
         };
+        Self::read_at(image, segment.vaddr, segment.filesz).map(Some)
+    }
+
+    /// The table as a loader reads it: from `p_vaddr` to the first `DT_NULL`, whatever `p_filesz` is.
+    pub fn read_as_loader(image: &'i Image<'a>) -> Result<Option<Self>, String> {
+        let Some(segment) = image.segment(PT_DYNAMIC) else {
+            return Ok(None);
+        };
+        let load = image.load_at(segment.vaddr, 1).ok_or("PT_DYNAMIC lies in no PT_LOAD")?;
+        let mapped = load.vaddr.saturating_add(load.filesz) - segment.vaddr;
+        Self::read_at(image, segment.vaddr, mapped.min(segment.filesz)).map(Some)
+    }
+
+    fn read_at(image: &'i Image<'a>, addr: u64, size: u64) -> Result<Self, String> {
         // The loader goes by the address.
-        let size = segment.filesz;
-        let offset = image.offset_of(segment.vaddr, size).ok_or("PT_DYNAMIC lies in no PT_LOAD")?;
+        let offset = image.offset_of(addr, size).ok_or("PT_DYNAMIC lies in no PT_LOAD")?;
         let table = image.slice(offset, size).ok_or("PT_DYNAMIC lies outside the file")?;
         let word = image.word_size() as usize;
         let mut all = table
@@ -96,22 +109,14 @@ impl<'i, 'a> Dynamic<'i, 'a> {
             .collect::<Vec<_>>();
         let end = all.iter().position(|e| e.0 == DT_NULL);
         let spare = all.split_off(end.unwrap_or(all.len()));
-        let mut dynamic = Dynamic {
-            image,
-            addr: segment.vaddr,
-            offset,
-            size,
-            entries: all,
-            spare,
-            is_terminated: end.is_some(),
-            strings: &[],
-        };
+        let mut dynamic =
+            Dynamic { image, addr, offset, size, entries: all, spare, is_terminated: end.is_some(), strings: &[] };
         if let Some(addr) = dynamic.value(DT_STRTAB) {
             dynamic.strings = image
                 .at(addr, dynamic.value(DT_STRSZ).unwrap_or(0))
                 .ok_or("DT_STRTAB and DT_STRSZ lead out of the file")?;
         }
-        Ok(Some(dynamic))
+        Ok(dynamic)
     }
 
     /// The value of a tag; of several the last, as the loader reads it.
@@ -407,6 +412,11 @@ pub struct Version {
 }
 
 impl Version {
+    /// What the record says, whatever the place of the name.
+    pub fn text(&self) -> String {
+        format!("{} {:?} {}", self.what, self.numbers, self.name.escape_ascii())
+    }
+
     /// Whether two records say the same; the place of the name may differ.
     pub fn says_the_same(&self, other: &Version) -> bool {
         self.what == other.what && self.numbers == other.numbers && self.name == other.name

@@ -110,6 +110,13 @@ impl Tables<'_, '_> {
                     let at = order.iter().filter(|e| e.0 < slot).count();
                     order.insert(at, last);
                     orders.push(order);
+                    // The order of libraries must stay; one that is named twice is loaded once.
+                    let first = was.iter().find(|entry| entry.1 == DT_NEEDED);
+                    if let Some(&(_, tag, name)) = first.filter(|_| last.1 == DT_NEEDED) {
+                        let mut order = was.to_vec();
+                        order.insert(at, (slot, tag, name));
+                        orders.push(order);
+                    }
                 }
             }
         }

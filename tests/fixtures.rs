@@ -1,0 +1,129 @@
+//! The generator's own tests: what a `Spec` says is what parsers read.
+
+use driver_runpath::elf::Image;
+use driver_runpath::fixtures::{Access, Entry, Header, Load, Part, Sections, Spec, Symbol};
+use goblin::elf::Elf;
+use object::elf::{FileHeader32, FileHeader64};
+use object::read::elf::{FileHeader, Sym};
+use object::{Endianness, read::elf::SectionHeader};
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+fn library(change: impl FnOnce(&mut Spec)) -> Vec<u8> {
+    let mut spec = Spec::default();
+    change(&mut spec);
+    spec.build().expect("a file")
+}
+
+#[test]
+fn a_file_says_what_its_spec_says() {
+    let file = library(|spec| {
+        spec.dynamic.push(Entry::RPath("/opt/lib".into()));
+        spec.symbols.push(Symbol { name: "lib".into(), defined_in: Some(Part::Data(0)) });
+    });
+    let elf = Elf::parse(&file).expect("goblin reads it");
+    assert_eq!(elf.libraries, ["libc.so.6"]);
+    assert_eq!(elf.soname, Some("libfixture.so.1"));
+    assert_eq!(elf.rpaths, ["/opt/lib"]);
+    let names: Vec<_> =
+        elf.dynsyms.iter().map(|symbol| elf.dynstrtab.get_at(symbol.st_name).expect("a name")).collect();
+    assert_eq!(names.len(), 4);
+    assert!(["", "dlopen", "fixture_open", "lib"].iter().all(|name| names.contains(name)), "{names:?}");
+    // The symbol is the end of the search path.
+    let strings = &elf.dynstrtab.to_vec().expect("strings");
+    assert!(!strings.contains(&"lib"), "{strings:?}");
+    let sections: Vec<_> =
+        elf.section_headers.iter().map(|s| elf.shdr_strtab.get_at(s.sh_name).expect("a name")).collect();
+    for name in [".dynstr", ".gnu.hash", ".gnu.version_r", ".bss", ".symtab", ".shstrtab"] {
+        assert!(sections.contains(&name), "{name} is not in {sections:?}");
+    }
+}
+
+#[test]
+fn an_address_that_does_not_fit_is_an_error() {
+    use driver_runpath::fixtures::Class;
+    for (base, fits) in [(0x40_0000, true), (0xffff_f000, false), (u64::MAX, false)] {
+        let spec = Spec { class: Class::Elf32, base, ..Spec::default() };
+        assert_eq!(spec.build().is_ok(), fits, "{base:#x}");
+    }
+}
+
+#[test]
+fn a_second_string_table_is_an_error() {
+    let mut spec = Spec::default();
+    spec.loads.push(Load::new(Access::Read, [Part::DynStr]));
+    assert!(spec.build().is_err());
+}
+
+#[test]
+fn the_program_headers_lie_where_they_are_put() {
+    let file = library(|spec| {
+        spec.headers.insert(0, Header::Table);
+        spec.loads[1].parts.insert(0, Part::ProgramHeaders);
+        spec.sections = Sections::Before(1);
+    });
+    let elf = Elf::parse(&file).expect("goblin reads it");
+    let text = elf
+        .program_headers
+        .iter()
+        .filter(|s| s.p_type == goblin::elf::program_header::PT_LOAD)
+        .nth(1)
+        .expect("a segment");
+    assert_eq!(elf.header.e_phoff, text.p_offset);
+    assert!(elf.header.e_shoff < text.p_offset);
+    let table = elf.program_headers.iter().find(|s| s.p_type == goblin::elf::program_header::PT_PHDR).expect("PT_PHDR");
+    assert_eq!((table.p_offset, table.p_vaddr), (text.p_offset, text.p_vaddr));
+    assert_eq!(table.p_filesz, elf.program_headers.len() as u64 * 56);
+}
+
+/// Every defined symbol is found by its hash, in both tables; and nothing that is not there.
+fn hashes_find<H: FileHeader<Endian = Endianness>>(file: &[u8], defined: &[&[u8]]) {
+    let header = H::parse(file).expect("a header");
+    let endian = header.endian().expect("a byte order");
+    let sections = header.sections(endian, file).expect("sections");
+    let symbols = sections.symbols(endian, file, object::elf::SHT_DYNSYM).expect("symbols");
+    for section in sections.iter() {
+        if let Some((table, _)) = section.hash(endian, file).expect("a hash table") {
+            for name in defined {
+                let found = table.find(endian, name, object::elf::hash(name), None, &symbols, &Default::default());
+                assert!(found.is_some(), "DT_HASH does not find {}", name.escape_ascii());
+            }
+        }
+        if let Some((table, _)) = section.gnu_hash(endian, file).expect("a hash table") {
+            for name in defined {
+                let found = table.find(endian, name, object::elf::gnu_hash(name), None, &symbols, &Default::default());
+                let (_, symbol) = found.unwrap_or_else(|| panic!("DT_GNU_HASH does not find {}", name.escape_ascii()));
+                assert_eq!(symbol.name(endian, symbols.strings()).expect("a name"), *name);
+            }
+            assert!(
+                table
+                    .find(endian, b"absent", object::elf::gnu_hash(b"absent"), None, &symbols, &Default::default())
+                    .is_none()
+            );
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(2000) })]
+
+    #[test]
+    fn any_bytes_make_a_file_that_every_parser_takes(bytes in vec(any::<u8>(), 0..Spec::ENTROPY)) {
+        let spec = Spec::from_entropy(&bytes);
+        let file = spec.build().expect("a file");
+        Image::parse(&file).expect("the editor's parser takes it").ok();
+        let defined: Vec<&[u8]> =
+            spec.symbols.iter().filter(|s| s.defined_in.is_some() && !s.name.is_empty()).map(|s| &s.name[..]).collect();
+        let is_s390x = spec.machine == object::elf::EM_S390.0;
+        if !is_s390x && file[4] == 1 {
+            hashes_find::<FileHeader32<Endianness>>(&file, &defined);
+        } else if !is_s390x {
+            hashes_find::<FileHeader64<Endianness>>(&file, &defined);
+        }
+    }
+}
+
+#[test]
+fn no_bytes_and_zeros_make_the_same_file() {
+    assert_eq!(Spec::from_entropy(&[]), Spec::from_entropy(&[0; Spec::ENTROPY]));
+}

@@ -1,0 +1,119 @@
+//! Generated files of every layout get random search paths: no plan breaks a rule, no rung is without a case.
+//!
+//! The seed is fixed, so that a commit that passes goes on passing. `DRIVER_RUNPATH_SEED` chooses another one and
+//! `DRIVER_RUNPATH_CASES` the number of cases. A failure says which `DRIVER_RUNPATH_CASE` of which seed it was, and
+//! shows the smallest file that fails: a test of `regressions.rs`, nearly as it stands.
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::env::var;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use driver_runpath::plan::Rung;
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::test_runner::{Config, RngAlgorithm, TestError, TestRng, TestRunner};
+use support::generated::{Case, ENTROPY, Source, Taken, check};
+
+const CASES: u64 = 20_000;
+
+/// A number from the environment.
+fn setting(name: &str, default: u64) -> u64 {
+    var(name).map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name} is no number: {text}")))
+}
+
+/// Each case has a seed of its own: it can be run again without those before it.
+fn runner(seed: u64, case: u64) -> TestRunner {
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    bytes[8..16].copy_from_slice(&case.to_le_bytes());
+    let config = Config { failure_persistence: None, max_shrink_iters: 20_000, ..Config::default() };
+    TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes))
+}
+
+/// Runs cases on all cores until one fails; the smallest failing case, or how many took which way.
+fn run(seed: u64, cases: impl Iterator<Item = u64> + Send) -> Result<BTreeMap<Taken, u64>, String> {
+    let next = Mutex::new(cases);
+    let taken = Mutex::new(BTreeMap::new());
+    let failure = Mutex::new(None);
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let work = || {
+        let strategy = vec(any::<u8>(), ENTROPY).prop_map(|bytes| Case::of(&bytes));
+        let mut mine = BTreeMap::new();
+        loop {
+            let case = next.lock().expect("no thread panics").next();
+            let Some(case) = case.filter(|_| failure.lock().expect("no thread panics").is_none()) else { break };
+            let mut runner = runner(seed, case);
+            let tree = strategy.new_tree(&mut runner).expect("bytes can be drawn");
+            // The first run of the test is the case itself, the others shrink it.
+            let way = AtomicU64::new(0);
+            let found = Mutex::new(None);
+            let result = runner.run_one(tree, |case| {
+                let result = check(&case).map_err(TestCaseError::fail)?;
+                if way.fetch_add(1, Relaxed) == 0 {
+                    *found.lock().expect("no thread panics") = Some(result);
+                }
+                Ok(())
+            });
+            match result {
+                Ok(_) => {
+                    let found = found.lock().expect("no thread panics").expect("the case ran");
+                    *mine.entry(found).or_insert(0u64) += 1;
+                }
+                Err(error) => {
+                    *failure.lock().expect("no thread panics") = Some(match error {
+                        TestError::Fail(why, smallest) => {
+                            format!("DRIVER_RUNPATH_SEED={seed} DRIVER_RUNPATH_CASE={case}: {why}\n{smallest:?}")
+                        }
+                        TestError::Abort(why) => format!("case {case} gave up: {why}"),
+                    });
+                }
+            }
+        }
+        let mut all = taken.lock().expect("no thread panics");
+        for (way, count) in mine {
+            *all.entry(way).or_insert(0) += count;
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(work);
+        }
+    });
+    match failure.into_inner().expect("no thread panics") {
+        Some(failure) => Err(failure),
+        None => Ok(taken.into_inner().expect("no thread panics")),
+    }
+}
+
+#[test]
+fn every_generated_file_keeps_the_rules() {
+    let seed = setting("DRIVER_RUNPATH_SEED", 0);
+    let cases = setting("DRIVER_RUNPATH_CASES", CASES);
+    let only = var("DRIVER_RUNPATH_CASE").ok().map(|text| text.parse::<u64>().expect("the number of a case"));
+    let range = only.map_or(0..cases, |case| case..case + 1);
+    let taken = run(seed, range).unwrap_or_else(|failure| panic!("{failure}"));
+    for (way, count) in &taken {
+        println!("{count:>8} {way:?}");
+    }
+    if only.is_some() || cases < CASES {
+        return;
+    }
+    use Rung::*;
+    use Source::*;
+    for rung in [Slot, Slack, Last, Evict, Append, AppendHead, Drop] {
+        let sources: &[Source] = match rung {
+            Append | AppendHead => &[Spare, GivenUp, MovedTable],
+            Drop => &[Spare],
+            _ => &[Spare, GivenUp],
+        };
+        for &source in sources {
+            assert!(taken.contains_key(&Taken::Planned(rung, source)), "no case took {rung} with {source:?}");
+        }
+    }
+    for way in [Taken::NotCandidate, Taken::NoChange, Taken::Refused] {
+        assert!(taken.contains_key(&way), "no case was {way:?}");
+    }
+}

@@ -1,0 +1,145 @@
+//! Files that the property tests and the fuzzer found, made small: each showed a fault of the editor once.
+
+mod support;
+
+use driver_runpath::decide::{Tag, entries};
+use driver_runpath::fixtures::{Access, ByteOrder, Class, Entry, Header, Load, Part, Part::*, Sections, Spec, Symbol};
+use driver_runpath::plan::Rung;
+use support::generated::{Case, Source, Taken, Wish, check};
+
+/// Gives `spec` the search path, checks everything, and says which way was taken.
+fn edited(spec: Spec, path: &str) -> Taken {
+    let case = Case { spec, wish: Wish::Exactly(Tag::Runpath, path.into()) };
+    check(&case).unwrap_or_else(|why| panic!("{why}"))
+}
+
+/// A library without room behind its segments, so that only a new segment serves.
+fn packed(parts: &[Part], headers: &[Header]) -> Spec {
+    let mut spec = Spec { headers: headers.to_vec(), ..Spec::default() };
+    spec.loads = vec![
+        Load::new(Access::ReadExecute, parts.iter().copied().chain([Text(0x80), RoData])),
+        Load { zero_fill: 0x20, ..Load::new(Access::ReadWrite, [Dynamic, Data(0x20)]) },
+    ];
+    spec
+}
+
+const LONG: &str = "/run/opengl-driver/lib:/a/directory/more";
+
+#[test]
+fn relro_that_starts_with_dynamic_stays_when_dynamic_moves() {
+    let spec = Spec { spare: 0, ..packed(&[Property, GnuHash, DynSym, DynStr], &Spec::default().headers) };
+    let spec = Spec { dynamic: vec![Entry::SoName("libfixture.so".into()), Entry::Tables], ..spec };
+    assert_eq!(edited(spec, LONG), Taken::Planned(Rung::Append, Source::MovedTable));
+}
+
+#[test]
+fn zeros_behind_the_image_are_a_payload_and_no_slack() {
+    let mut spec = packed(&[GnuHash, DynSym, DynStr], &[Header::Loads, Header::Dynamic]);
+    spec.loads.push(Load::new(Access::Read, [Stray(8)]));
+    (spec.sections, spec.trailing) = (Sections::Before(2), (&[0; 4096]).into());
+    assert_eq!(edited(spec, LONG), Taken::Refused);
+}
+
+#[test]
+fn a_symbol_of_a_moved_section_is_mended_where_the_symbols_are_now() {
+    let mut spec =
+        packed(&[DynSym, GnuHash, DynStr, BuildId], &[Header::Loads, Header::Dynamic, Header::Note(BuildId)]);
+    spec.symbols.push(Symbol { name: "_DYNAMIC".into(), defined_in: Some(Dynamic) });
+    (spec.spare, spec.dynamic) = (0, vec![Entry::SoName("libfixture.so".into()), Entry::Tables]);
+    assert_eq!(edited(spec, LONG), Taken::Planned(Rung::AppendHead, Source::MovedTable));
+}
+
+#[test]
+fn without_section_headers_the_old_path_is_scrubbed() {
+    let mut spec = Spec { sections: Sections::Absent, ..Spec::default() };
+    spec.dynamic.insert(0, Entry::RunPath("/opt/vendor/lib:/opt/other".into()));
+    let file = spec.build().expect("a file");
+    let image = driver_runpath::elf::Image::parse(&file).expect("an ELF file").expect("a library");
+    let change = support::generated::change(Tag::Runpath, Some(LONG.into()));
+    let plan = driver_runpath::plan::plan(&image, &change).expect("a plan");
+    let after = plan.replay(&file, plan.edits.len()).expect("edits within the file");
+    for entry in entries(b"/opt/vendor/lib:/opt/other") {
+        assert_eq!(memchr::memmem::find(&after, entry), None);
+    }
+}
+
+#[test]
+fn a_note_whose_header_is_taken_can_make_way() {
+    let headers = [Header::Loads, Header::Note(Property), Header::Property, Header::Dynamic];
+    let mut spec = packed(&[GnuHash, DynSym, DynStr, Property], &headers);
+    // The new segment starts at a stray byte's end, the note in it at the next word.
+    spec.trailing = "P".into();
+    assert_eq!(edited(spec, "/run/driver/lib"), Taken::Planned(Rung::Append, Source::Spare));
+}
+
+#[test]
+fn a_note_whose_header_is_borrowed_can_make_way() {
+    let headers = [Header::Loads, Header::Dynamic, Header::Note(AbiTag)];
+    let spec = packed(&[GnuHash, DynSym, DynStr, AbiTag, VerSym, VerNeed], &headers);
+    assert_eq!(edited(spec, "/run/driver/lib"), Taken::Planned(Rung::AppendHead, Source::Spare));
+}
+
+#[test]
+fn notes_move_only_as_far_as_all_of_them_stay_aligned() {
+    let headers = [Header::Loads, Header::Dynamic, Header::Notes];
+    let mut spec = packed(&[AbiTag, BuildId, Property, GnuHash, DynSym, DynStr], &headers);
+    spec.loads[0].parts.insert(0, Zeros(4));
+    assert!(matches!(edited(spec, LONG), Taken::Refused | Taken::Planned(..)));
+}
+
+#[test]
+fn a_build_id_that_shares_its_header_with_a_note_nearby_stays_in_the_first_page() {
+    let headers = [Header::Loads, Header::Dynamic, Header::Notes, Header::Null];
+    let mut spec = packed(&[GnuHash, DynSym, DynStr, AbiTag, BuildId, VerSym, VerNeed], &headers);
+    spec.loads[0].parts.push(Zeros(4096));
+    assert!(matches!(edited(spec, "/run/driver/lib"), Taken::Planned(Rung::Append, Source::Spare)));
+}
+
+#[test]
+fn without_section_headers_zeros_behind_the_strings_are_not_padding() {
+    let headers = [Header::Loads, Header::Dynamic, Header::Note(AbiTag), Header::Null];
+    let mut spec = packed(&[GnuHash, DynStr, AbiTag, DynSym], &headers);
+    spec.sections = Sections::Absent;
+    assert_eq!(edited(spec, &"/a".repeat(20)), Taken::Planned(Rung::Append, Source::Spare));
+}
+
+#[test]
+fn strings_never_grow_over_the_first_bytes_of_the_program_headers() {
+    let headers = [Header::Loads, Header::Dynamic, Header::Null];
+    let mut spec = packed(&[GnuHash, DynSym, DynStr, VerSym, ProgramHeaders, VerNeed], &headers);
+    // The first bytes of a big-endian PT_LOAD are zero.
+    (spec.class, spec.order, spec.machine) = (Class::Elf32, ByteOrder::Big, 8);
+    spec.loads[0].file_gap = 64;
+    for len in 1..16 {
+        edited(spec.clone(), &"/".repeat(len));
+    }
+}
+
+#[test]
+fn strings_never_grow_over_the_first_section_header() {
+    let headers = [Header::Loads, Header::Dynamic, Header::Null];
+    let mut spec = packed(&[GnuHash, DynSym, DynStr, VerSym, SectionHeaders, VerNeed], &headers);
+    spec.loads[0].file_gap = 64;
+    for len in 1..40 {
+        edited(spec.clone(), &"/".repeat(len));
+    }
+}
+
+#[test]
+fn an_empty_section_takes_no_room() {
+    let mut spec = Spec { symtab: false, ..Spec::default() };
+    // It lies within the room that .dynstr takes.
+    spec.loads[1].parts = vec![Text(0)];
+    (spec.loads[0].file_gap, spec.loads[1].file_gap) = (24, 0x400);
+    assert_eq!(edited(spec, LONG), Taken::Planned(Rung::Slack, Source::Spare));
+}
+
+#[test]
+fn a_last_entry_that_takes_a_dropped_ones_place_has_its_new_value() {
+    let mut spec = packed(&[GnuHash, DynSym, DynStr, PltRelocations], &[Header::Loads, Header::Dynamic]);
+    // DT_JMPREL comes last, and its table makes way for the new path.
+    let soname = Entry::SoName("libfixture_with_a_name_that_needs_more_room_than_there_is.so".into());
+    spec.dynamic = vec![soname, Entry::RPath("/old".into()), Entry::RunPath("/old".into()), Entry::Tables];
+    spec.loads[0].file_gap = 40;
+    assert_eq!(edited(spec, "/run/driver/lib"), Taken::Planned(Rung::Evict, Source::Spare));
+}

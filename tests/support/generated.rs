@@ -1,0 +1,271 @@
+//! A generated file with a change of its search path, and what must be true of every such pair. The property tests and
+//! the fuzz targets share it.
+
+use super::prefixes;
+use super::referee::{self, Expect, judge};
+use driver_runpath::decide::{Current, Policy, Tag, decide};
+use driver_runpath::elf::Image;
+use driver_runpath::facts::search_paths;
+use driver_runpath::fixtures::{Bytes, Entropy, Entry, Part, Sections, Spec};
+use driver_runpath::plan::{Change, EntryFor, Plan, Rung, plan};
+use driver_runpath::verify::verify;
+use object::read::elf::{Dyn, FileHeader, ProgramHeader};
+
+/// Bytes that decide one case.
+pub const ENTROPY: usize = Spec::ENTROPY + 16;
+
+/// A file and the search path that it shall get.
+#[derive(Clone, Debug)]
+pub struct Case {
+    pub spec: Spec,
+    pub wish: Wish,
+}
+
+/// What is asked for.
+#[derive(Clone, Debug)]
+pub enum Wish {
+    /// This path, in this tag.
+    Exactly(Tag, Bytes),
+    /// What `decide` makes of the old one.
+    Driver(Policy),
+    /// No search path.
+    None,
+}
+
+impl Case {
+    /// Reads a case off any bytes. The wish comes first, so that a small input still has one.
+    pub fn of(bytes: &[u8]) -> Self {
+        let (wish, spec) = bytes.split_at(bytes.len().min(16));
+        let spec = Spec::from_entropy(spec);
+        let wish = Wish::draw(&spec, &mut Entropy::new(wish));
+        Self { spec, wish }
+    }
+}
+
+impl Wish {
+    fn draw(spec: &Spec, from: &mut Entropy<'_>) -> Self {
+        let old = spec.dynamic.iter().find_map(|entry| match entry {
+            Entry::RunPath(path) | Entry::RPath(path) => Some(path.to_vec()),
+            _ => None,
+        });
+        let old = old.unwrap_or_default();
+        let tag = from.pick(Tag::Runpath, &[Tag::Runpath, Tag::Rpath]);
+        let force = from.pick(None, &[None, None, Some(Tag::Runpath), Some(Tag::Rpath)]);
+        let directory = |from: &mut Entropy<'_>, len: usize| -> Vec<u8> {
+            let letter = b'a' + from.below(26) as u8;
+            std::iter::once(b'/').chain(std::iter::repeat_n(letter, len.saturating_sub(1))).collect()
+        };
+        let path = match from.below(13) {
+            0 => {
+                let prepend = if from.chance(60) { vec![b"/first".to_vec()] } else { Vec::new() };
+                let dir = from.pick(&b"/run/opengl-driver/lib"[..], &[b"/d", b"/lib", b"/opt/vendor/lib"]);
+                return Self::Driver(Policy { driver_dir: dir.to_vec(), prepend, force });
+            }
+            1 => {
+                let size = 1 + from.below(20) as usize;
+                directory(from, size)
+            }
+            2 => directory(from, old.len().max(1)),
+            3 => [&old[..], b":/one/more"].concat(),
+            4 => directory(from, 4000),
+            5 => [b"/caf\xe9/\xff", &directory(from, 12)[..]].concat(),
+            // The start or the tail of the old one.
+            6 => old[..from.below(old.len() as u32 + 1) as usize].to_vec(),
+            7 => old[from.below(old.len() as u32 + 1) as usize..].to_vec(),
+            // A tail of a symbol's name, or one in front of it.
+            8 => spec.symbols.last().map(|symbol| symbol.name.to_vec()).unwrap_or_default(),
+            9 => spec.symbols.first().map(|symbol| [b"/x/", &symbol.name[..]].concat()).unwrap_or_default(),
+            10 => spec.unused_strings.first().map(|unused| unused.to_vec()).unwrap_or_default(),
+            11 if !old.is_empty() => return Self::None,
+            _ => {
+                let size = 1 + from.below(1500) as usize;
+                directory(from, size)
+            }
+        };
+        // A file never gets an empty search path.
+        let path = if path.is_empty() { b"/".to_vec() } else { path };
+        Self::Exactly(tag, Bytes(path))
+    }
+}
+
+/// The one place that makes a [`Change`].
+pub fn change(tag: Tag, path: Option<Vec<u8>>) -> Change {
+    Change { tag, path }
+}
+
+/// What became of a case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Taken {
+    /// The file can have no search path.
+    NotCandidate,
+    /// It is right as it is.
+    NoChange,
+    /// No rung fits.
+    Refused,
+    /// Which rung; whether an entry was given up, or the table moved.
+    Planned(Rung, Source),
+}
+
+/// [`EntryFor`] without its number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Source {
+    Spare,
+    GivenUp,
+    MovedTable,
+}
+
+impl From<EntryFor> for Source {
+    fn from(entry: EntryFor) -> Self {
+        match entry {
+            EntryFor::Spare => Self::Spare,
+            EntryFor::GivenUp(_) => Self::GivenUp,
+            EntryFor::MovedTable => Self::MovedTable,
+        }
+    }
+}
+
+/// Builds the file of a case and checks all that must be true of it and of its plan.
+pub fn check(case: &Case) -> Result<Taken, String> {
+    let file = case.spec.build().map_err(|error| format!("the file cannot be built: {error}"))?;
+    let image = match Image::parse(&file).map_err(|error| format!("the generated file is damaged: {error}"))? {
+        Ok(image) => image,
+        Err(_) => return Ok(Taken::NotCandidate),
+    };
+    parsers_agree(&file)?;
+    let old = search_paths(&image);
+    let change = match &case.wish {
+        Wish::Exactly(tag, path) => change(*tag, Some(path.to_vec())),
+        Wish::Driver(policy) => {
+            let decision = decide(&old, policy, |_| false, false);
+            if !decision.changes {
+                return Ok(Taken::NoChange);
+            }
+            change(decision.tag, Some(decision.path))
+        }
+        Wish::None => match old.effective() {
+            Some((tag, _)) => change(tag, None),
+            None => return Ok(Taken::NoChange),
+        },
+    };
+    let plan = match plan(&image, &change) {
+        Ok(plan) => plan,
+        Err(refusal) if refusal.to_string().is_empty() => return Err("refused without a reason".into()),
+        Err(_) => return Ok(Taken::Refused),
+    };
+    let fail = |what: String| format!("{:?}, {:?}: {what}", plan.rung, plan.entry);
+    let wanted = wanted(&old, &plan.change);
+    // Without section headers and DT_HASH nobody can say where the symbols end, so what may be a name stays.
+    let symbols_end = case.spec.sections != Sections::Absent || case.spec.has(Part::Hash);
+    check_plan(&file, &plan, &wanted, symbols_end).map_err(fail)?;
+    let after = plan.replay(&file, plan.edits.len()).ok_or("an edit copies from outside the file")?;
+    settled(&after, case, &plan, &wanted).map_err(fail)?;
+    let symbols = case.spec.symbols.len() as u64 + 1;
+    prefixes::check(&file, &plan, wanted.effective().map(|(_, path)| path), symbols).map_err(fail)?;
+    Ok(Taken::Planned(plan.rung, plan.entry.into()))
+}
+
+/// What the file says after `change`. A tag that goes leaves the other one in force.
+pub fn wanted(old: &Current, change: &Change) -> Current {
+    match (change.tag, change.path.clone()) {
+        (Tag::Runpath, None) => Current { runpath: None, rpath: old.rpath.clone() },
+        (Tag::Rpath, None) => Current { runpath: old.runpath.clone(), rpath: None },
+        (Tag::Runpath, path) => Current { runpath: path, rpath: None },
+        (Tag::Rpath, path) => Current { runpath: None, rpath: path },
+    }
+}
+
+/// What is true of every plan for every file, generated or not: the second parser and the referee accept it.
+pub fn check_plan(file: &[u8], plan: &Plan, wanted: &Current, symbols_end: bool) -> Result<(), String> {
+    verify(file, plan).map_err(|error| error.to_string())?;
+    let after = plan.replay(file, plan.edits.len()).ok_or("an edit copies from outside the file")?;
+    let (old_len, new_len) = (file.len() as u64, after.len() as u64);
+    if new_len != plan.new_len {
+        return Err(format!("the file has {new_len} bytes instead of {}", plan.new_len));
+    }
+    if matches!(plan.rung, Rung::Slot | Rung::Slack | Rung::Evict | Rung::Drop) && new_len != old_len {
+        return Err(format!("the file grew by {} bytes", new_len - old_len));
+    }
+    let expect = wanted.effective().map_or(Expect { tag: None, search_path: None }, |(tag, path)| {
+        let tag = if tag == Tag::Rpath { referee::Tag::Rpath } else { referee::Tag::Runpath };
+        Expect { tag: Some(tag), search_path: Some(path) }
+    });
+    let mut objections = judge(file, &after, &expect);
+    objections.retain(|objection| symbols_end || objection.rule != 8);
+    if objections.is_empty() {
+        return Ok(());
+    }
+    Err(objections.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
+}
+
+/// A second run changes nothing.
+fn settled(after: &[u8], case: &Case, made: &Plan, wanted: &Current) -> Result<(), String> {
+    parsers_agree(after)?;
+    let image = Image::parse(after).map_err(|error| format!("the result is damaged: {error}"))?;
+    let image = image.map_err(|reason| format!("the result is {reason}"))?;
+    let now = search_paths(&image);
+    if now != *wanted {
+        return Err(format!("the result has {now:?}"));
+    }
+    if let Wish::Driver(policy) = &case.wish
+        && decide(&now, policy, |_| false, false).changes
+    {
+        return Err("a second run would change the file again".into());
+    }
+    if made.change.path.is_none() {
+        return Ok(());
+    }
+    // Even if it were planned again, it would not grow.
+    let again = plan(&image, &made.change).map_err(|refusal| format!("the same change is refused: {refusal}"))?;
+    let growth = again.new_len - after.len() as u64;
+    if growth == 0 { Ok(()) } else { Err(format!("the same change once more grows the file by {growth} bytes")) }
+}
+
+/// The tables that `goblin` and `object` read off a file are the same.
+fn parsers_agree(file: &[u8]) -> Result<(), String> {
+    let header = goblin::elf::Elf::parse_header(file).map_err(|error| format!("goblin: {error}"))?;
+    let by_object = match header.container() {
+        Ok(goblin::container::Container::Big) => tables::<object::elf::FileHeader64<object::Endianness>>(file),
+        _ => tables::<object::elf::FileHeader32<object::Endianness>>(file),
+    };
+    let mut by_object = by_object.map_err(|error| format!("object: {error}"))?;
+    let mut by_goblin = goblin_tables(file, &header).map_err(|error| format!("goblin: {error}"))?;
+    // One stops at the first DT_NULL, the other does not.
+    for tables in [&mut by_object, &mut by_goblin] {
+        let end = tables.1.iter().position(|entry| entry.0 == 0);
+        tables.1.truncate(end.unwrap_or(tables.1.len()));
+    }
+    if by_goblin == by_object { Ok(()) } else { Err("goblin and object read different tables".into()) }
+}
+
+/// Type, offset, address and sizes of the segments; tags and values of the dynamic table.
+type Tables = (Vec<(u32, u64, u64, u64, u64)>, Vec<(u64, u64)>);
+
+fn tables<H: FileHeader<Endian = object::Endianness>>(file: &[u8]) -> object::read::Result<Tables> {
+    let header = H::parse(file)?;
+    let endian = header.endian()?;
+    let word = |value: H::Word| -> u64 { value.into() };
+    let segments = header.program_headers(endian, file)?;
+    let mut entries = Vec::new();
+    for segment in segments {
+        for entry in segment.dynamic(endian, file)?.unwrap_or_default() {
+            let tag = entry.tag(endian).0;
+            let tag = if H::is_type_64_sized() { tag as u64 } else { u64::from(tag as u32) };
+            entries.push((tag, entry.val(endian)));
+        }
+    }
+    let row = |segment: &H::ProgramHeader| {
+        let places = (word(segment.p_offset(endian)), word(segment.p_vaddr(endian)));
+        let sizes = (word(segment.p_filesz(endian)), word(segment.p_memsz(endian)));
+        (segment.p_type(endian).0, places.0, places.1, sizes.0, sizes.1)
+    };
+    Ok((segments.iter().map(row).collect(), entries))
+}
+
+fn goblin_tables(file: &[u8], header: &goblin::elf::Header) -> goblin::error::Result<Tables> {
+    use goblin::elf::{dynamic::Dynamic, program_header::ProgramHeader};
+    let ctx = goblin::container::Ctx::new(header.container()?, header.endianness()?);
+    let segments = ProgramHeader::parse(file, header.e_phoff as usize, usize::from(header.e_phnum), ctx)?;
+    let entries = Dynamic::parse(file, &segments, ctx)?.map(|dynamic| dynamic.dyns).unwrap_or_default();
+    let segments = segments.iter().map(|s| (s.p_type, s.p_offset, s.p_vaddr, s.p_filesz, s.p_memsz));
+    Ok((segments.collect(), entries.iter().map(|entry| (entry.d_tag, entry.d_val)).collect()))
+}
