@@ -456,7 +456,8 @@ fn unreadable() -> Done {
     let secret = lab.fixture("x86_64/libopens.so", "tree/secret.so")?;
     fs::set_permissions(&secret, fs::Permissions::from_mode(0o000))?;
     let binary = lab.path("driver-runpath");
-    fs::copy(env!("CARGO_BIN_EXE_driver-runpath"), &binary)?;
+    // By cp: were it open for writing here, another thread's child could inherit that, and it would be "busy".
+    succeed(std::process::Command::new("cp").arg(env!("CARGO_BIN_EXE_driver-runpath")).arg(&binary))?;
     let mut command = std::process::Command::new(&binary);
     if rustix::process::geteuid().is_root() {
         command.uid(NOBODY).gid(NOBODY);

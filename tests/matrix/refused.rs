@@ -108,7 +108,10 @@ fn loader() -> Done {
     let name = image.slice(interp.offset, interp.filesz.saturating_sub(1)).ok_or("PT_INTERP outside the file")?;
     let file = lab.path("the-loader");
     fs::copy(Path::new(super::support::tools::os(name)), &file)?;
-    let runs = |file: &Path| succeed(program(file).arg(&hello)).and_then(|said| same(said.trim(), "hello", "it says"));
+    let runs = |file: &Path| {
+        let output = patiently(program(file).arg(&hello))?;
+        same(String::from_utf8_lossy(&output.stdout).trim(), "hello", "it says")
+    };
     runs(&file)?;
     is_refused(&file, "the dynamic loader itself, it must not have a DT_RUNPATH")?;
     runs(&file)?;

@@ -149,7 +149,7 @@ impl Bench<'_> {
         apply(&OpenOptions::new().read(true).write(true).open(&self.file)?, &before, &plan, Durability::Process)?;
         let after = fs::read(&self.file)?;
         same(plan.replay(&before, plan.edits.len()) == Some(after.clone()), true, "apply writes what replay shows")?;
-        self.keep(&before, &after, path, number)?;
+        self.keep(&before, &after, &plan, number)?;
         self.tally.took(self.cell, &plan, before.len() as u64);
 
         let tag = match self.tag {
@@ -274,13 +274,14 @@ impl Bench<'_> {
         Ok(())
     }
 
-    fn keep(&self, before: &[u8], after: &[u8], path: &str, number: i32) -> Result<(), Failed> {
+    fn keep(&self, before: &[u8], after: &[u8], plan: &Plan, number: i32) -> Result<(), Failed> {
         let Some(dir) = std::env::var_os(KEEP).map(PathBuf::from) else { return Ok(()) };
         let dir = dir.join(self.cell.name());
         fs::create_dir_all(&dir)?;
         fs::write(dir.join(format!("{number}.before")), before)?;
         fs::write(dir.join(format!("{number}.after")), after)?;
-        fs::write(dir.join(format!("{number}.path")), path)?;
+        fs::write(dir.join(format!("{number}.path")), plan.change.path.as_deref().unwrap_or_default())?;
+        fs::write(dir.join(format!("{number}.rung")), plan.rung.to_string())?;
         Ok(())
     }
 }
