@@ -331,10 +331,11 @@ impl Headers {
     }
 
     /// The largest page size that kernels of this architecture use (psABIs: common max page size of the architecture).
+    /// Of those not known to have small pages only, the largest of all.
     pub fn largest_page(&self) -> u64 {
         match self.machine {
-            elf::EM_AARCH64 | elf::EM_PPC64 | elf::EM_PPC | elf::EM_MIPS | elf::EM_LOONGARCH => 0x1_0000,
-            _ => 0x1000,
+            elf::EM_386 | elf::EM_X86_64 | elf::EM_ARM | elf::EM_RISCV | elf::EM_S390 => 0x1000,
+            _ => 0x1_0000,
         }
     }
 }
