@@ -32,7 +32,7 @@ impl Block {
     pub(super) fn check_movable(&self) -> Result<(), NoFit> {
         match &self.fixed {
             None => Ok(()),
-            Some(what) => Err(NoFit::new(format!("{what} lies behind the program header table and cannot move"))),
+            Some(what) => Err(NoFit::new(format!("{what} is in the way and cannot move"))),
         }
     }
 
