@@ -2,8 +2,10 @@
 
 pub mod apply;
 pub mod check;
+mod copy;
 pub mod decide;
 pub mod detect;
+pub mod edit;
 pub mod elf;
 mod error;
 pub mod explain;
