@@ -18,6 +18,7 @@ mod map;
 pub mod plan;
 pub mod privileges;
 pub mod report;
+pub mod runpath;
 pub mod source;
 pub mod sysroot;
 pub mod tree;
