@@ -15,6 +15,7 @@ pub mod journal;
 pub mod links;
 pub mod loader;
 mod map;
+pub mod patchelf;
 pub mod plan;
 pub mod privileges;
 pub mod report;
