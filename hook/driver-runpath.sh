@@ -116,7 +116,7 @@ autoFixElfFiles() {
 # elfHasDynamicSection FILE
 elfHasDynamicSection() {
   driverRunpathOne elfHasDynamicSection "$@"
-  patchelf --print-rpath "$1" >/dev/null 2>&1
+  "@driverRunpath@" patchelf --print-rpath "$1" >/dev/null 2>&1
 }
 
 driverRunpathOne() {

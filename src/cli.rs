@@ -1,5 +1,7 @@
 //! What the user may say.
 
+pub mod runpath;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -30,6 +32,17 @@ pub enum Command {
     ///
     /// Exit status: 0, explained, whatever the answer; 2, an error.
     Explain(Explain),
+    /// Print, set, extend, shrink or remove the search path of the files named, whatever they load.
+    ///
+    /// Exit status: 0, done; 1, a file was refused and is as it was; 2, an error.
+    Runpath(runpath::Runpath),
+    /// Stand in for patchelf: its flags for search paths, with its meaning. So does a link to this program by that name.
+    #[command(disable_help_flag = true)]
+    Patchelf {
+        /// As patchelf's; --help lists them.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENT")]
+        arguments: Vec<OsString>,
+    },
 }
 
 /// Which files, and which driver.

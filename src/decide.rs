@@ -111,7 +111,7 @@ pub fn entries(path: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 /// Two spellings of one directory: `/a/lib` and `/a/lib/`.
-fn same_directory_key(entry: &[u8]) -> &[u8] {
+pub(crate) fn same_directory_key(entry: &[u8]) -> &[u8] {
     let end = entry.iter().rposition(|&byte| byte != b'/').map_or(entry.len().min(1), |last| last + 1);
     entry.get(..end).unwrap_or(entry)
 }

@@ -1,7 +1,6 @@
 //! The main job: walk, detect, decide, plan, verify, apply.
 
 use std::ffi::OsStr;
-use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,18 +10,16 @@ use std::time::{Duration, Instant};
 use rayon::prelude::*;
 
 use crate::Error;
-use crate::apply::{Durability, apply, recover};
+use crate::apply::Durability;
 use crate::decide::{Current, Decision, Policy, decide};
 use crate::detect::{Depth, Detection, DriverNames};
+use crate::edit::{Edited, edit, open_to_edit};
 use crate::elf::{Image, NotCandidate};
 use crate::facts::{Facts, search_paths};
-use crate::journal::Undo;
-use crate::links::{Protection, Way, copy_beside, open_copy};
-use crate::plan::{Change, EntryFor, Rung, plan};
-use crate::privileges::Privileges;
+use crate::links::{Protection, Way};
+use crate::plan::{Change, EntryFor, Rung};
 use crate::source::{Links, Source};
 use crate::tree::{Tree, expand_origin};
-use crate::verify::verify;
 use crate::walk::{Exclude, Found, MANY_FILES, Walked, walk};
 
 /// Where drivers lie, by the kind of file.
@@ -213,13 +210,9 @@ fn outcome(found: &Found<Surveyed>, facts: &Facts, tree: &Tree<'_>, options: &Op
 
 /// Changes one file, `None` if it needs no change. Everything is read anew: the walk may be long past.
 fn fix_file(found: &Found<Surveyed>, inherits: impl Fn() -> bool, options: &Options) -> Result<Option<Changed>, Error> {
-    let mut source = Source::open_locked(&found.path, found.links)?.ok_or(Error::Changed)?;
+    let source = open_to_edit(&found.path, found.links, options.dry_run)?.ok_or(Error::Changed)?;
     if source.identity.inode != found.identity.inode {
         return Err(Error::Changed);
-    }
-    if let Some(undo) = Undo::find(source.bytes()).filter(|_| !options.dry_run) {
-        recover(&source.open_for_writing()?, &undo)?;
-        source = source.renewed()?;
     }
     let image = Image::parse(source.bytes())?.map_err(Error::NotCandidate)?;
     let old = search_paths(&image);
@@ -229,28 +222,10 @@ fn fix_file(found: &Found<Surveyed>, inherits: impl Fn() -> bool, options: &Opti
     }
     let way = options.protection.way(&found.path, found.links_elsewhere)?;
     let change = Change { tag: decision.tag, path: Some(decision.path.clone()) };
-    let plan = plan(&image, &change)?;
-    verify(source.bytes(), &plan)?;
-    if !options.dry_run {
-        match way {
-            Way::InPlace => {
-                let file = source.open_for_writing()?;
-                let privileges = Privileges::of(&file)?;
-                apply(&file, source.bytes(), &plan, options.durability)?;
-                privileges.give_back(&file)?;
-            }
-            Way::Copy => {
-                // A link that was named stays; the file that it leads to gets the copy.
-                let path = fs::canonicalize(&found.path).map_err(Error::io("cannot follow the link"))?;
-                let copy = copy_beside(&source, &path)?;
-                let patched = open_copy(&copy)?;
-                apply(&patched.open_for_writing()?, patched.bytes(), &plan, options.durability)?;
-                copy.persist(&path).map_err(|error| Error::io("cannot rename the copy")(error.error))?;
-            }
-        }
-    }
-    let growth = plan.growth(source.identity.len);
-    Ok(Some(Changed { old, decision, rung: plan.rung, entry: plan.entry, growth, link_broken: way == Way::Copy }))
+    let target = way.target(&found.path, options.dry_run);
+    let edited = edit(&source, &image, &[change], target, options.durability)?;
+    let link_broken = way == Way::Copy;
+    Ok(edited.map(|Edited { rung, entry, growth }| Changed { old, decision, rung, entry, growth, link_broken }))
 }
 
 fn decide_for(

@@ -2,8 +2,10 @@
 
 pub mod apply;
 pub mod check;
+mod copy;
 pub mod decide;
 pub mod detect;
+pub mod edit;
 pub mod elf;
 mod error;
 pub mod explain;
@@ -15,9 +17,11 @@ pub mod journal;
 pub mod links;
 pub mod loader;
 mod map;
+pub mod patchelf;
 pub mod plan;
 pub mod privileges;
 pub mod report;
+pub mod runpath;
 pub mod source;
 pub mod sysroot;
 pub mod tree;

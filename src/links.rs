@@ -8,6 +8,8 @@ use std::path::Path;
 use tempfile::NamedTempFile;
 
 use crate::Error;
+use crate::copy::copy_contents;
+use crate::edit::Target;
 use crate::source::Source;
 
 /// What protects files from an edit in place.
@@ -26,6 +28,17 @@ pub enum Way {
     InPlace,
     /// By a patched copy that takes the name.
     Copy,
+}
+
+impl Way {
+    /// Where the changed file at `path` goes.
+    pub fn target(self, path: &Path, dry_run: bool) -> Target<'_> {
+        match self {
+            _ if dry_run => Target::Nowhere,
+            Self::InPlace => Target::InPlace,
+            Self::Copy => Target::Copy(path),
+        }
+    }
 }
 
 impl Protection {
@@ -56,18 +69,44 @@ impl Protection {
 /// # Errors
 /// [`Error::Io`]; nothing is left behind.
 pub fn copy_beside(source: &Source, path: &Path) -> Result<NamedTempFile, Error> {
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut copy = tempfile::Builder::new()
-        .prefix(".driver-runpath-")
-        .tempfile_in(parent)
-        .map_err(Error::io("cannot create a copy beside it"))?;
-    // The kernel copies within itself, or shares the blocks, where the file system can.
-    io::copy(&mut source.file(), copy.as_file_mut()).map_err(Error::io("cannot copy"))?;
+    let copy = copy_in_directory_of(source, path, 0o600)?;
     let stat = source.file().metadata().map_err(Error::io("cannot stat"))?;
     copy_metadata(source.file(), copy.as_file(), &stat)
         .map_err(Error::io("cannot give the copy its owner and mode"))?;
+    Ok(copy)
+}
+
+/// A copy of `source` that is to become `path`: with the mode of the file there, else with that of a new program.
+///
+/// # Errors
+/// [`Error::Io`]; nothing is left behind.
+pub fn copy_as(source: &Source, path: &Path) -> Result<NamedTempFile, Error> {
+    const NEW_PROGRAM: u32 = 0o777;
+    let copy = copy_in_directory_of(source, path, NEW_PROGRAM)?;
+    if let Ok(there) = fs::metadata(path) {
+        // Only root can give a file away; whoever else may replace it becomes its owner.
+        let _ = fchown(copy.as_file(), Some(there.uid()), Some(there.gid()));
+        let mode = Permissions::from_mode(there.mode() & 0o777);
+        copy.as_file().set_permissions(mode).map_err(Error::io("cannot give the output its mode"))?;
+    }
+    Ok(copy)
+}
+
+fn copy_in_directory_of(source: &Source, path: &Path, mode: u32) -> Result<NamedTempFile, Error> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let copy = tempfile::Builder::new()
+        .prefix(".driver-runpath-")
+        .permissions(Permissions::from_mode(mode))
+        .tempfile_in(parent)
+        .map_err(|error| Error::io("cannot create a file beside it")(plain(error)))?;
+    copy_contents(source.file(), copy.as_file(), source.identity.len).map_err(Error::io("cannot copy"))?;
     source.check_unchanged(source.file())?;
     Ok(copy)
+}
+
+/// The system's answer without the name of the temporary file, which means nothing to the user.
+fn plain(error: io::Error) -> io::Error {
+    io::Error::from(error.kind())
 }
 
 fn copy_metadata(from: &File, to: &File, stat: &fs::Metadata) -> io::Result<()> {

@@ -19,25 +19,34 @@ use driver_runpath::detect::{self, DriverNames};
 use driver_runpath::explain::{self, explain};
 use driver_runpath::fix::{self, DriverDirs, fix};
 use driver_runpath::links::Protection;
+use driver_runpath::patchelf;
 use driver_runpath::report::{
     Leniency, Status, Verbosity, Voice, check_json, check_text, error_line, explain_json, explain_text, fix_json,
-    fix_text,
+    fix_text, printed, runpath_text,
 };
+use driver_runpath::runpath::{self, Operation, tidy};
 use driver_runpath::sysroot::Sysroot;
 use driver_runpath::walk::Exclude;
 
 use progress::Progress;
 
+use cli::runpath::{Action, SearchPath};
 use cli::{Check, Cli, Command, Explain, Fix, Group, Selection};
 
 /// Where NixOS links the running driver.
 const DRIVER_LINK: &str = "/run/opengl-driver";
 
 fn main() -> ExitCode {
+    let mut arguments = std::env::args_os();
+    if arguments.next().is_some_and(|name| Path::new(&name).file_name() == Some(OsStr::new("patchelf"))) {
+        return run_patchelf(arguments);
+    }
     let done = match Cli::parse().command {
         Command::Fix(command) => run_fix(command),
         Command::Check(command) => run_check(command),
         Command::Explain(command) => run_explain(command),
+        Command::Runpath(command) => run_runpath(command.action),
+        Command::Patchelf { arguments } => return run_patchelf(arguments),
     };
     match done {
         Ok(status) => ExitCode::from(status.code()),
@@ -52,11 +61,7 @@ fn main() -> ExitCode {
 
 fn run_fix(command: Fix) -> anyhow::Result<Status> {
     let selection = command.selection;
-    let force = match (command.force_rpath, command.force_runpath) {
-        (true, _) => Some(Tag::Rpath),
-        (_, true) => Some(Tag::Runpath),
-        _ => None,
-    };
+    let force = force(command.force_rpath, command.force_runpath);
     let prepend = command.prepend.into_iter().map(directory).collect::<anyhow::Result<Vec<_>>>()?;
     let options = fix::Options {
         names: names(&selection),
@@ -66,7 +71,7 @@ fn run_fix(command: Fix) -> anyhow::Result<Status> {
         // Only a line of -v and the JSON document would show them.
         find_names: selection.verbose || command.json,
         dry_run: command.dry_run,
-        durability: if command.sync { Durability::Power } else { Durability::Process },
+        durability: durability(command.sync),
         exclude: exclude(&selection)?,
         looked_at: Arc::default(),
         protection: Protection { store: store_to_protect(), break_links: command.break_links },
@@ -201,4 +206,71 @@ fn store_to_protect() -> Option<PathBuf> {
 
 fn is_closed_pipe(error: &anyhow::Error) -> bool {
     error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+fn run_runpath(action: Action) -> anyhow::Result<Status> {
+    let (operation, edit) = match action {
+        Action::Print { files } => return print_runpaths(&files),
+        Action::Set { path, edit } => (Operation::Set(search_path(path)?), edit),
+        Action::Prepend { path, edit } => (Operation::Prepend(search_path(path)?), edit),
+        Action::Append { path, edit } => (Operation::Append(search_path(path)?), edit),
+        Action::Remove { edit } => (Operation::Remove, edit),
+        Action::Shrink { allowed_prefix, edit } => {
+            let allowed_prefixes = allowed_prefix.into_iter().map(OsString::into_vec).collect();
+            (Operation::Shrink { allowed_prefixes }, edit)
+        }
+    };
+    if edit.output.is_some() && edit.files.len() != 1 {
+        bail!("--output is for one FILE, {} are given", edit.files.len());
+    }
+    let options = runpath::Options {
+        operation,
+        force: force(edit.force_rpath, edit.force_runpath),
+        output: edit.output,
+        dry_run: edit.dry_run,
+        protection: Protection { store: store_to_protect(), break_links: edit.break_links },
+        durability: durability(edit.sync),
+    };
+    let report = runpath::run(&edit.files, &options);
+    let (mut out, mut errors) = outputs();
+    let verbosity = if edit.quiet { Verbosity::Errors } else { Verbosity::Lines };
+    runpath_text(&report, verbosity, &mut out, &mut errors)?;
+    out.flush()?;
+    Ok(report.status())
+}
+
+fn print_runpaths(files: &[PathBuf]) -> anyhow::Result<Status> {
+    let (mut out, mut errors) = outputs();
+    let mut worst = Status::Good;
+    for file in files {
+        worst = worst.max(printed(file, &runpath::print(file), files.len() > 1, &mut out, &mut errors)?);
+    }
+    out.flush()?;
+    Ok(worst)
+}
+
+/// The value of `runpath set` and its siblings.
+fn search_path(path: SearchPath) -> anyhow::Result<Vec<u8>> {
+    let value = path.value.into_vec();
+    if tidy(&value).is_empty() {
+        bail!("PATH names no directory; \"runpath remove\" takes a search path away");
+    }
+    Ok(value)
+}
+
+fn run_patchelf(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let (mut out, mut errors) = outputs();
+    ExitCode::from(patchelf::run(arguments, &mut out, &mut errors))
+}
+
+fn durability(sync: bool) -> Durability {
+    if sync { Durability::Power } else { Durability::Process }
+}
+
+fn force(rpath: bool, runpath: bool) -> Option<Tag> {
+    match (rpath, runpath) {
+        (true, _) => Some(Tag::Rpath),
+        (_, true) => Some(Tag::Runpath),
+        _ => None,
+    }
 }

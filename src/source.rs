@@ -78,12 +78,7 @@ impl Source {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
             Err(error) => return Err(Error::io("cannot read")(error)),
         }
-        let stat = file.metadata().map_err(Error::io("cannot stat"))?;
-        if !stat.is_file() {
-            return Err(Error::io("cannot read")(io::Error::other("not a regular file")));
-        }
-        let map = ReadMap::new(&file, stat.len()).map_err(Error::io("cannot map"))?;
-        Ok(Some(Self { file, map, identity: Identity::from(&stat), links: stat.nlink(), mode: stat.mode() }))
+        Self::of(file).map(Some)
     }
 
     /// The file's bytes.
@@ -143,6 +138,23 @@ impl Source {
         let file = opened.map_err(Error::io("cannot open for writing"))?;
         self.check_unchanged(&file)?;
         Ok(file)
+    }
+
+    /// The same open file with the size and the bytes that it has now.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn as_it_is_now(&self) -> Result<Self, Error> {
+        Self::of(self.file.try_clone().map_err(Error::io("cannot open"))?)
+    }
+
+    fn of(file: File) -> Result<Self, Error> {
+        let stat = file.metadata().map_err(Error::io("cannot stat"))?;
+        if !stat.is_file() {
+            return Err(Error::io("cannot read")(io::Error::other("not a regular file")));
+        }
+        let map = ReadMap::new(&file, stat.len()).map_err(Error::io("cannot map"))?;
+        Ok(Self { file, map, identity: Identity::from(&stat), links: stat.nlink(), mode: stat.mode() })
     }
 
     /// # Errors

@@ -170,11 +170,12 @@ fn moved(plan: &Plan, before: u64) -> Option<(u64, u64)> {
 fn check_loads(before: &Reading, after: &Reading, plan: &Plan) -> Result<(), String> {
     let (page, wide_page) = (0x1000, 0x1_0000);
     let page = match before.header.e_machine {
-        goblin::elf::header::EM_AARCH64
-        | goblin::elf::header::EM_PPC64
-        | goblin::elf::header::EM_PPC
-        | goblin::elf::header::EM_MIPS => wide_page,
-        _ => page,
+        goblin::elf::header::EM_386
+        | goblin::elf::header::EM_X86_64
+        | goblin::elf::header::EM_ARM
+        | goblin::elf::header::EM_RISCV
+        | goblin::elf::header::EM_S390 => page,
+        _ => wide_page,
     };
     let mut last_end = 0u64;
     for load in after.loads() {

@@ -193,8 +193,8 @@ fn help_words(arguments: &[&str], keep: impl Fn(&str) -> bool) -> Result<Vec<Str
     Ok(words.filter(|word| keep(word)).map(|word| word.trim_end_matches(['.', ',']).to_owned()).collect())
 }
 
-fn commands() -> Result<Vec<String>, Failed> {
-    let help = run(Command::new(BINARY).arg("-h"))?;
+fn commands(of: &[&str]) -> Result<Vec<String>, Failed> {
+    let help = run(Command::new(BINARY).args(of).arg("-h"))?;
     let help = String::from_utf8_lossy(&help.stdout).into_owned();
     let lines = help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
     Ok(lines.filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect())
@@ -203,14 +203,19 @@ fn commands() -> Result<Vec<String>, Failed> {
 fn man_page() -> Result<(), Failed> {
     let page = fs::read_to_string(Path::new(ROOT).join("man/driver-runpath.1"))?.replace('\\', "");
     let mut missing = Vec::new();
-    for command in commands()? {
-        for option in help_words(&[&command], |word| word.starts_with("--"))? {
+    let mut all: Vec<Vec<String>> = commands(&[])?.into_iter().map(|command| vec![command]).collect();
+    all.extend(commands(&["runpath"])?.into_iter().map(|operation| vec!["runpath".into(), operation]));
+    for words in all {
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let command = words.join(" ");
+        for option in help_words(&words, |word| word.starts_with("--"))? {
             if option != "--help" && !page.contains(&option) {
                 missing.push(format!("{command} {option}"));
             }
         }
+        let command = words.last().copied().unwrap_or_default();
         if !page.contains(&format!(".B {command}\n")) {
-            missing.push(command);
+            missing.push(command.to_owned());
         }
     }
     if missing.is_empty() { Ok(()) } else { Err(format!("not in man/driver-runpath.1: {missing:?}").into()) }

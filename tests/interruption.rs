@@ -31,7 +31,7 @@ struct Case {
     padding: usize,
 }
 
-const CASES: [Case; 8] = [
+const CASES: [Case; 10] = [
     Case {
         name: "slack",
         tools: &["cc"],
@@ -86,6 +86,22 @@ const CASES: [Case; 8] = [
         flags: &["-fuse-ld=lld", "-no-pie", "-fno-pie"],
         rung: Rung::AppendHead,
         entry: |entry| entry == EntryFor::MovedTable,
+        padding: 0,
+    },
+    Case {
+        name: "append_and_head_with_the_note_before_the_segments",
+        tools: &["cc", "mold"],
+        flags: &["-fuse-ld=mold", "-pie", "-fPIE", "-Wl,-z,norelro", "-Wl,-rpath,@OLD@"],
+        rung: Rung::AppendHead,
+        entry: is_spare,
+        padding: 0,
+    },
+    Case {
+        name: "append_and_head_no_pie_with_the_note_before_the_segments",
+        tools: &["cc", "mold"],
+        flags: &["-fuse-ld=mold", "-no-pie", "-fno-pie", "-Wl,-z,norelro", "-Wl,-rpath,@OLD@"],
+        rung: Rung::AppendHead,
+        entry: is_spare,
         padding: 0,
     },
     Case {

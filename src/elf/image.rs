@@ -7,7 +7,7 @@ use object::elf::{self, FileHeader32, FileHeader64};
 use object::read::elf::{Dyn as _, ProgramHeader as _, SectionHeader as _};
 
 use super::class::{Class, Encoding, Field};
-use super::kind::{ruled_out_by_dynamic, ruled_out_by_headers};
+use super::kind::{ruled_out_by_dynamic, ruled_out_by_headers, unreadable};
 use super::space::{FileOffset, Vaddr, overlap};
 use super::strings::{StringTable, string_at};
 use super::symbols::SymbolTable;
@@ -187,6 +187,30 @@ impl<'data> Image<'data> {
     /// # Errors
     /// [`Malformed`] where a table that the loader needs lies outside the file or contradicts another.
     pub fn parse(data: &'data [u8]) -> Result<Result<Self, NotCandidate>, Malformed> {
+        Ok(Self::parse_unless(data, ruled_out_by_headers)?.and_then(|image| match image.ruled_out() {
+            Some(reason) => Err(reason),
+            None => Ok(image),
+        }))
+    }
+
+    /// Reads the tables of any file that has a dynamic table, also of those that must not be given a search path.
+    ///
+    /// # Errors
+    /// As [`Self::parse`].
+    pub fn read(data: &'data [u8]) -> Result<Result<Self, NotCandidate>, Malformed> {
+        Self::parse_unless(data, unreadable)
+    }
+
+    /// Why the file must not be given a search path, if it must not.
+    pub fn ruled_out(&self) -> Option<NotCandidate> {
+        let soname = self.strings_of(elf::DT_SONAME).last();
+        ruled_out_by_headers(&self.headers).or_else(|| ruled_out_by_dynamic(&self.headers, &self.dynamic, soname))
+    }
+
+    fn parse_unless(
+        data: &'data [u8],
+        ruled_out: impl Fn(&Headers) -> Option<NotCandidate>,
+    ) -> Result<Result<Self, NotCandidate>, Malformed> {
         if !data.starts_with(&MAGIC) {
             return Ok(Err(NotCandidate::NotElf));
         }
@@ -197,7 +221,7 @@ impl<'data> Image<'data> {
             Some(other) => return Err(Malformed::new(format!("unknown ELF class {}", other.0))),
             None => return Err(Malformed::new("the file ends within the ELF header")),
         };
-        if let Some(reason) = ruled_out_by_headers(&headers) {
+        if let Some(reason) = ruled_out(&headers) {
             return Ok(Err(reason));
         }
         check_loads(&headers, data.len() as u64)?;
@@ -206,10 +230,6 @@ impl<'data> Image<'data> {
             _ => parse_dynamic::<FileHeader64<Endianness>>(&headers, data)?,
         };
         let strings = StringTable::find(&headers, &dynamic)?;
-        let soname = dynamic.value(elf::DT_SONAME).and_then(|at| strings.get(data, at));
-        if let Some(reason) = ruled_out_by_dynamic(&headers, &dynamic, soname) {
-            return Ok(Err(reason));
-        }
         let symbols = SymbolTable::find(&headers, &dynamic, data);
         Ok(Ok(Self { data, headers, dynamic, strings, symbols }))
     }
@@ -331,10 +351,11 @@ impl Headers {
     }
 
     /// The largest page size that kernels of this architecture use (psABIs: common max page size of the architecture).
+    /// Of those not known to have small pages only, the largest of all.
     pub fn largest_page(&self) -> u64 {
         match self.machine {
-            elf::EM_AARCH64 | elf::EM_PPC64 | elf::EM_PPC | elf::EM_MIPS | elf::EM_LOONGARCH => 0x1_0000,
-            _ => 0x1000,
+            elf::EM_386 | elf::EM_X86_64 | elf::EM_ARM | elf::EM_RISCV | elf::EM_S390 => 0x1000,
+            _ => 0x1_0000,
         }
     }
 }

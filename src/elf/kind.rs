@@ -57,18 +57,30 @@ const LINUX_OSABIS: [elf::OsAbi; 3] = [elf::ELFOSABI_SYSV, elf::ELFOSABI_GNU, el
 
 /// What the header tables alone rule out, before `.dynamic` is looked at.
 pub(super) fn ruled_out_by_headers(headers: &Headers) -> Option<NotCandidate> {
+    let foreign = || {
+        if DEVICE_MACHINES.contains(&headers.machine) {
+            return Some(NotCandidate::DeviceCode);
+        }
+        (!LINUX_OSABIS.contains(&headers.os_abi)).then_some(NotCandidate::ForeignOsAbi)
+    };
+    wrong_type(headers).or_else(foreign).or_else(|| no_dynamic_table(headers))
+}
+
+/// What has no dynamic table to read, whoever the file is for.
+pub(super) fn unreadable(headers: &Headers) -> Option<NotCandidate> {
+    wrong_type(headers).or_else(|| no_dynamic_table(headers))
+}
+
+fn wrong_type(headers: &Headers) -> Option<NotCandidate> {
     match headers.file_type {
-        elf::ET_EXEC | elf::ET_DYN => {}
-        elf::ET_REL => return Some(NotCandidate::Relocatable),
-        elf::ET_CORE => return Some(NotCandidate::Core),
-        _ => return Some(NotCandidate::OtherType),
+        elf::ET_EXEC | elf::ET_DYN => None,
+        elf::ET_REL => Some(NotCandidate::Relocatable),
+        elf::ET_CORE => Some(NotCandidate::Core),
+        _ => Some(NotCandidate::OtherType),
     }
-    if DEVICE_MACHINES.contains(&headers.machine) {
-        return Some(NotCandidate::DeviceCode);
-    }
-    if !LINUX_OSABIS.contains(&headers.os_abi) {
-        return Some(NotCandidate::ForeignOsAbi);
-    }
+}
+
+fn no_dynamic_table(headers: &Headers) -> Option<NotCandidate> {
     let Some(dynamic) = headers.segments.iter().find(|segment| segment.kind == elf::PT_DYNAMIC) else {
         return Some(NotCandidate::Static);
     };

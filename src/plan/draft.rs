@@ -18,6 +18,9 @@ use crate::elf::{FileOffset, Image, Vaddr};
 /// What an erased string is filled with, as patchelf does.
 const FILL: u8 = b'X';
 
+/// What it is filled with in a place that the table has left, as patchelf does.
+const LEFT_FILL: u8 = b'Z';
+
 pub(super) struct Draft<'i, 'data> {
     pub(super) image: &'i Image<'data>,
     pub(super) change: &'i Change,
@@ -330,20 +333,20 @@ impl<'i, 'data> Draft<'i, 'data> {
                 let behind = dead.start.max(keep.end.min(dead.end))..dead.end;
                 let parts = if keep.is_empty() { vec![dead] } else { vec![before, behind] };
                 for part in parts {
-                    self.scrub_range(at, part)?;
+                    self.scrub_range(at, part, FILL)?;
                 }
             }
             // Nobody reads the table's old place any more.
             if at != from {
-                self.scrub_range(from, old)?;
+                self.scrub_range(from, old, LEFT_FILL)?;
             }
         }
         Ok(())
     }
 
-    fn scrub_range(&mut self, table: FileOffset, part: Range<usize>) -> Result<(), NoFit> {
+    fn scrub_range(&mut self, table: FileOffset, part: Range<usize>, fill: u8) -> Result<(), NoFit> {
         let at = table.checked_add(part.start as u64).ok_or_else(|| does_not_fit("file offset"))?;
-        self.fill(at, vec![FILL; part.len()], "the old search path");
+        self.fill(at, vec![fill; part.len()], "the old search path");
         Ok(())
     }
 

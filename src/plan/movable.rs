@@ -36,7 +36,7 @@ impl Block {
                 Err(NoFit::new("a table whose parts are aligned and whose start is not cannot move"))
             }
             None => Ok(()),
-            Some(what) => Err(NoFit::new(format!("{what} lies behind the program header table and cannot move"))),
+            Some(what) => Err(NoFit::new(format!("{what} is in the way and cannot move"))),
         }
     }
 

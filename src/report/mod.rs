@@ -4,11 +4,13 @@ mod explain_json;
 mod explain_text;
 mod json;
 mod machine;
+mod runpath;
 mod text;
 
 pub use explain_json::{EXPLAIN_SCHEMA, explain_json};
 pub use explain_text::explain_text;
 pub use json::{SCHEMA, check_json, fix_json};
+pub use runpath::{printed, runpath_text};
 pub use text::{Verbosity, Voice, check_text, error_line, fix_text};
 
 use crate::Error;

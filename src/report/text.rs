@@ -83,7 +83,7 @@ fn reasons(detection: &Detection) -> String {
     }
 }
 
-fn search_path(path: Option<(Tag, &[u8])>) -> String {
+pub(super) fn search_path(path: Option<(Tag, &[u8])>) -> String {
     match path {
         None => "no search path".to_owned(),
         Some((tag, path)) => format!("{tag} {}", quoted(path)),
@@ -94,7 +94,7 @@ pub(super) fn quoted(path: &[u8]) -> String {
     if path.is_empty() { "(empty)".to_owned() } else { harmless(path) }
 }
 
-fn old_search_path(old: &Current) -> String {
+pub(super) fn old_search_path(old: &Current) -> String {
     match (&old.runpath, &old.rpath) {
         (Some(runpath), Some(rpath)) => format!("RUNPATH {} beside RPATH {}", quoted(runpath), quoted(rpath)),
         _ => search_path(old.effective()),
@@ -129,7 +129,7 @@ fn warnings(
     Ok(())
 }
 
-fn problem(errors: &mut impl Write, path: &Path, error: &Error, forgiven: bool) -> io::Result<()> {
+pub(super) fn problem(errors: &mut impl Write, path: &Path, error: &Error, forgiven: bool) -> io::Result<()> {
     let word = match error {
         Error::NotCandidate(_) => "skipped",
         _ if forgiven => "warning",

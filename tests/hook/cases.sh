@@ -403,6 +403,7 @@ a_dynamic_file_has_a_dynamic_section() {
   source_hooks functions
   plain_library out/liba.so
   bare out/static -static
+  patchelf() { fail_if_patchelf_is_asked; }
   elfHasDynamicSection out/liba.so
   fails elfHasDynamicSection out/static
   fails elfHasDynamicSection "${BASH_SOURCE[0]}"

@@ -1,0 +1,112 @@
+//! What the user may say to `runpath`.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+/// Options of `runpath`.
+#[derive(Debug, Args)]
+#[command(disable_help_subcommand = true)]
+pub struct Runpath {
+    /// What is done.
+    #[command(subcommand)]
+    pub action: Action,
+}
+
+/// The operations.
+#[derive(Debug, Subcommand)]
+pub enum Action {
+    /// Print the search path; of several files, with their names and the tag.
+    Print {
+        /// The files.
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+    },
+    /// Set the search path to PATH, directories with colons between them.
+    Set {
+        #[command(flatten)]
+        #[allow(missing_docs)]
+        path: SearchPath,
+        #[command(flatten)]
+        #[allow(missing_docs)]
+        edit: Edit,
+    },
+    /// Put the directories of PATH first.
+    Prepend {
+        #[command(flatten)]
+        #[allow(missing_docs)]
+        path: SearchPath,
+        #[command(flatten)]
+        #[allow(missing_docs)]
+        edit: Edit,
+    },
+    /// Put the directories of PATH last, but for those that are there already.
+    Append {
+        #[command(flatten)]
+        #[allow(missing_docs)]
+        path: SearchPath,
+        #[command(flatten)]
+        #[allow(missing_docs)]
+        edit: Edit,
+    },
+    /// Take the search path away, DT_RPATH and DT_RUNPATH.
+    Remove {
+        #[command(flatten)]
+        #[allow(missing_docs)]
+        edit: Edit,
+    },
+    /// Drop the absolute directories in which nothing is found that the file needs.
+    Shrink {
+        /// Drop directories that do not start with PREFIX, too. Can be repeated.
+        #[arg(long, value_name = "PREFIX")]
+        allowed_prefix: Vec<OsString>,
+        #[command(flatten)]
+        #[allow(missing_docs)]
+        edit: Edit,
+    },
+}
+
+/// The value of an operation.
+#[derive(Debug, Args)]
+pub struct SearchPath {
+    /// Directories with colons between them.
+    #[arg(value_name = "PATH")]
+    pub value: OsString,
+}
+
+/// Options of all operations that change files.
+#[derive(Debug, Args)]
+pub struct Edit {
+    /// The files. Links are followed.
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+
+    /// Write the result there, whether it is different or not, and leave FILE as it is.
+    #[arg(short, long, value_name = "OUTPUT")]
+    pub output: Option<PathBuf>,
+
+    /// Do everything but write.
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+
+    /// Use DT_RPATH, whatever the file has.
+    #[arg(long, conflicts_with = "force_runpath")]
+    pub force_rpath: bool,
+
+    /// Use DT_RUNPATH, whatever the file has.
+    #[arg(long)]
+    pub force_runpath: bool,
+
+    /// Replace a file that has hard links elsewhere, or that lies in the Nix store, by a patched copy.
+    #[arg(long, conflicts_with = "output")]
+    pub break_links: bool,
+
+    /// Write each step to the disk before the next, so that a power failure loses nothing either.
+    #[arg(long)]
+    pub sync: bool,
+
+    /// Errors alone.
+    #[arg(short, long)]
+    pub quiet: bool,
+}

@@ -1,0 +1,150 @@
+//! Operations on search paths, whatever the files load: the command `runpath`.
+
+mod paths;
+
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
+
+use crate::Error;
+use crate::apply::Durability;
+use crate::decide::{Current, Tag};
+use crate::edit::{Edited, Target, edit, open_to_edit};
+use crate::elf::{Image, NotCandidate};
+use crate::facts::search_paths;
+use crate::links::{Protection, Way};
+use crate::plan::{EntryFor, Rung};
+use crate::source::{Links, Source};
+use crate::walk::{Exclude, Found, MANY_FILES, walk};
+
+pub use paths::{appended, changes, prepended, shrunk, tidy};
+
+/// What is done to a search path. The result has neither empty entries nor duplicates.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Operation {
+    /// This path, whatever was there.
+    Set(Vec<u8>),
+    /// These directories first.
+    Prepend(Vec<u8>),
+    /// These directories last.
+    Append(Vec<u8>),
+    /// No search path any more.
+    Remove,
+    /// Without the directories in which nothing is found that the file needs.
+    Shrink {
+        /// A directory must start with one of these; none: with anything.
+        allowed_prefixes: Vec<Vec<u8>>,
+    },
+}
+
+/// What the user asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Options {
+    /// What is done.
+    pub operation: Operation,
+    /// The tag to use whatever the file has.
+    pub force: Option<Tag>,
+    /// Write there; the file stays as it is. Good for one file only.
+    pub output: Option<PathBuf>,
+    /// Do everything but write.
+    pub dry_run: bool,
+    /// Files that are not edited in place.
+    pub protection: Protection,
+    /// What an edit is safe from.
+    pub durability: Durability,
+}
+
+/// How one file changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Changed {
+    /// The search paths before.
+    pub old: Current,
+    /// Tag and path now.
+    pub new: Option<(Tag, Vec<u8>)>,
+    /// Where the string went.
+    pub rung: Rung,
+    /// Where the tag's entry came from.
+    pub entry: EntryFor,
+    /// Bytes that the file grew by.
+    pub growth: u64,
+    /// Whether a copy took the file's name.
+    pub link_broken: bool,
+}
+
+/// The result of a run.
+#[derive(Debug)]
+pub struct Report {
+    /// What became of each file, by path; `None`: it was right already.
+    pub files: Vec<(PathBuf, Result<Option<Changed>, Error>)>,
+    /// Whether nothing was written.
+    pub dry_run: bool,
+}
+
+/// Runs the operation on the files named.
+pub fn run(paths: &[PathBuf], options: &Options) -> Report {
+    let (directories, named): (Vec<PathBuf>, Vec<PathBuf>) = paths.iter().cloned().partition(|path| path.is_dir());
+    // The walk knows which names are those of one file, so that hard links among them are edited once.
+    let walked = walk(&named, &Exclude::default(), |_, _, _| ());
+    let directories = directories.into_iter().map(|path| (path, Err(Error::Protected("a directory".into()))));
+    let problems = walked.problems.into_iter().map(|(path, error)| (path, Err(error)));
+    let change = |found: &Found<()>| (found.path.clone(), change_file(found, options));
+    // A few files are done sooner than threads are started.
+    let mut files: Vec<_> = if walked.files.len() < MANY_FILES {
+        walked.files.iter().map(change).collect()
+    } else {
+        walked.files.par_iter().map(change).collect()
+    };
+    files.extend(problems.chain(directories));
+    files.sort_by(|(a, _), (b, _)| a.cmp(b));
+    Report { files, dry_run: options.dry_run }
+}
+
+/// The search path that loaders go by, and its tag.
+///
+/// # Errors
+/// [`Error`] where the file cannot be read or has no dynamic table.
+pub fn print(path: &Path) -> Result<Option<(Tag, Vec<u8>)>, Error> {
+    let source = Source::open(path, Links::Follow)?.ok_or(Error::NotCandidate(NotCandidate::NotElf))?;
+    let image = Image::read(source.bytes())?.map_err(Error::NotCandidate)?;
+    Ok(search_paths(&image).effective().map(|(tag, path)| (tag, path.to_vec())))
+}
+
+fn change_file(found: &Found<()>, options: &Options) -> Result<Option<Changed>, Error> {
+    let source = open_to_edit(&found.path, found.links, options.dry_run)?.ok_or(Error::Changed)?;
+    if source.identity.inode != found.identity.inode {
+        return Err(Error::Changed);
+    }
+    let image = Image::read(source.bytes())?.map_err(Error::NotCandidate)?;
+    let old = search_paths(&image);
+    let new = new_path(&image, &old, options);
+    let changes = changes(&old, new.as_ref().map(|(tag, path)| (*tag, path.as_slice())));
+    if let Some(reason) = image.ruled_out().filter(|_| new.is_some() && !changes.is_empty()) {
+        return Err(Error::NotCandidate(reason));
+    }
+    let (way, target) = match &options.output {
+        Some(path) if !options.dry_run => (Way::InPlace, Target::Output(path)),
+        _ if changes.is_empty() || options.output.is_some() => (Way::InPlace, Target::Nowhere),
+        _ => {
+            let way = options.protection.way(&found.path, found.links_elsewhere)?;
+            (way, way.target(&found.path, options.dry_run))
+        }
+    };
+    let edited = edit(&source, &image, &changes, target, options.durability)?;
+    let link_broken = way == Way::Copy;
+    Ok(edited.map(|Edited { rung, entry, growth }| Changed { old, new, rung, entry, growth, link_broken }))
+}
+
+/// Tag and path that the file shall have. The tag stays what it is.
+fn new_path(image: &Image<'_>, old: &Current, options: &Options) -> Option<(Tag, Vec<u8>)> {
+    let now = old.effective();
+    let old_path = now.map_or(&b""[..], |(_, path)| path);
+    let path = match &options.operation {
+        Operation::Set(path) => tidy(path),
+        Operation::Prepend(first) => tidy(&prepended(old_path, first)),
+        Operation::Append(last) => tidy(&appended(old_path, last)),
+        Operation::Remove => Vec::new(),
+        Operation::Shrink { allowed_prefixes } => tidy(&shrunk(old_path, image, allowed_prefixes)),
+    };
+    let tag = options.force.or(now.map(|(tag, _)| tag)).unwrap_or(Tag::Runpath);
+    (!path.is_empty()).then_some((tag, path))
+}
