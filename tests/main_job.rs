@@ -462,7 +462,7 @@ fn unreadable() -> Done {
     if rustix::process::geteuid().is_root() {
         command.uid(NOBODY).gid(NOBODY);
     }
-    let run = support::lab::Ran::new(command.arg("fix").arg(lab.path("tree")).output()?).expect(2)?;
+    let run = support::lab::run_copy(command.arg("fix").arg(lab.path("tree")))?.expect(2)?;
     fs::set_permissions(lab.path("tree/closed"), fs::Permissions::from_mode(0o700))?;
     contains(&run.err, "tree/closed: cannot read the directory: Permission denied")?;
     contains(&run.err, "tree/secret.so: cannot open: Permission denied")

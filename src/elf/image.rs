@@ -406,8 +406,15 @@ fn slice<'data>(data: &'data [u8], range: &Range<FileOffset>) -> Option<&'data [
     data.get(usize::try_from(range.start.0).ok()?..usize::try_from(range.end.0).ok()?)
 }
 
+/// Bytes of a program header table that Linux reads (fs/binfmt_elf.c, `load_elf_phdrs`). It bounds all work on segments.
+const LARGEST_SEGMENT_TABLE: u64 = 0x1_0000;
+
 /// What kernel and ld.so take for granted of the `PT_LOAD` entries (gABI, "Program Header").
 fn check_loads(headers: &Headers, file_len: u64) -> Result<(), Malformed> {
+    let table = headers.segment_table_range();
+    if table.end.checked_since(table.start).is_none_or(|size| size > LARGEST_SEGMENT_TABLE) {
+        return Err(Malformed::new(format!("{} program headers, more than Linux reads", headers.segments.len())));
+    }
     let mut last: Option<&Segment> = None;
     for (index, load) in headers.loads() {
         let file_end = load.offset.checked_add(load.filesz).filter(|_| load.vaddr.checked_add(load.memsz).is_some());

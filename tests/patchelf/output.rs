@@ -6,12 +6,10 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
-use std::thread::sleep;
-use std::time::Duration;
 
 use libtest_mimic::{Failed, Trial};
 
-use super::support::lab::{Lab, Ran, contains, same, stat};
+use super::support::lab::{Lab, Ran, contains, run_copy, same, stat};
 use super::support::referee::Tag;
 use super::{Done, check, edit, patchelf, program_with};
 
@@ -165,14 +163,7 @@ fn not_permitted() -> Done {
         }
         command.args(["--set-rpath", "/a"]).arg(&path);
         command.args(output.map(|name| ["--output".into(), lab.path(name).into_os_string()]).into_iter().flatten());
-        // Another test may just fork, with the binary still open for writing.
-        const TEXT_BUSY: i32 = 26;
-        loop {
-            match command.output() {
-                Err(error) if error.raw_os_error() == Some(TEXT_BUSY) => sleep(Duration::from_millis(10)),
-                result => return result.map(Ran::new),
-            }
-        }
+        run_copy(&mut command)
     };
     let output = run(Some("output"))?;
     let in_place = if rustix::process::geteuid().is_root() { Some(run(None)?) } else { None };

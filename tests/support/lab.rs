@@ -101,6 +101,19 @@ impl Ran {
     }
 }
 
+/// Runs a copy of our binary: another test that starts a program just now can hold the descriptor it was written by for
+/// a moment ("Text file busy").
+pub fn run_copy(command: &mut Command) -> std::io::Result<Ran> {
+    loop {
+        match command.output() {
+            Err(error) if error.kind() == std::io::ErrorKind::ExecutableFileBusy => {
+                std::thread::sleep(std::time::Duration::from_millis(10));
+            }
+            result => return result.map(Ran::new),
+        }
+    }
+}
+
 /// Runs a program in the C locale without the library path of whoever runs the tests.
 pub fn program(path: &Path) -> Command {
     let mut command = Command::new(path);
