@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
 
 use crate::Error;
-use crate::decide::{Tag, entries, is_stub_directory};
+use crate::decide::{Tag, entries, is_stub_directory, same_directory_key};
 use crate::detect::{Depth, Detection, DriverNames};
 use crate::elf::NotCandidate;
 use crate::facts::Facts;
@@ -103,7 +103,8 @@ fn judge_survey(
 ) -> Result<Result<Judged, NotCandidate>, Error> {
     Ok(seen?.map(|facts| {
         let verdict = judge(&facts, driver_dirs.of(facts.is_i386), |entry| {
-            is_stub_directory(entry) && !holds_needed_library(entry, path, &facts, names)
+            is_stub_directory(entry)
+                && !holds_needed_library(entry, path, facts.needed.iter().map(Vec::as_slice), names)
         });
         let search_path = facts.search.effective().map(|(tag, path)| (tag, path.to_vec()));
         Judged { verdict, search_path, detection: facts.detection, broken_sections: facts.broken_sections, openers }
@@ -123,7 +124,7 @@ fn judge(facts: &Facts, driver_dir: &[u8], is_stub: impl Fn(&[u8]) -> bool) -> V
         if is_stub(entry) {
             return Verdict::FindsStub(entry.to_vec());
         }
-        if entry.strip_suffix(b"/").unwrap_or(entry) == driver_dir {
+        if same_directory_key(entry) == same_directory_key(driver_dir) {
             return Verdict::Finds;
         }
     }

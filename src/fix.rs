@@ -1,6 +1,7 @@
 //! The main job: walk, detect, decide, plan, verify, apply.
 
 use std::ffi::OsStr;
+use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,15 +12,15 @@ use rayon::prelude::*;
 
 use crate::Error;
 use crate::apply::Durability;
-use crate::decide::{Current, Decision, Policy, decide};
+use crate::decide::{Current, Decision, Policy, Tag, decide};
 use crate::detect::{Depth, Detection, DriverNames};
 use crate::edit::{Edited, edit, open_to_edit};
 use crate::elf::{Image, NotCandidate};
 use crate::facts::{Facts, search_paths};
-use crate::links::{Protection, Way};
+use crate::links::{Protection, Way, link_over};
 use crate::plan::{Change, EntryFor, Rung};
 use crate::source::{Links, Source};
-use crate::tree::{Tree, expand_origin};
+use crate::tree::{Tree, expand_origin, has_unknown_token};
 use crate::walk::{Exclude, Found, MANY_FILES, Walked, walk};
 
 /// Where drivers lie, by the kind of file.
@@ -200,8 +201,7 @@ fn outcome(found: &Found<Surveyed>, facts: &Facts, tree: &Tree<'_>, options: &Op
         }
         return Outcome::NotALoader;
     }
-    let inherits = || tree.inherits(&found.path, facts, |path| path.exists());
-    match fix_file(found, inherits, options) {
+    match fix_file(found, facts, tree, options) {
         Ok(Some(changed)) => Outcome::Changed(changed),
         Ok(None) => Outcome::AlreadyRight,
         Err(error) => Outcome::Failed(error),
@@ -209,14 +209,20 @@ fn outcome(found: &Found<Surveyed>, facts: &Facts, tree: &Tree<'_>, options: &Op
 }
 
 /// Changes one file, `None` if it needs no change. Everything is read anew: the walk may be long past.
-fn fix_file(found: &Found<Surveyed>, inherits: impl Fn() -> bool, options: &Options) -> Result<Option<Changed>, Error> {
+fn fix_file(
+    found: &Found<Surveyed>,
+    facts: &Facts,
+    tree: &Tree<'_>,
+    options: &Options,
+) -> Result<Option<Changed>, Error> {
     let source = open_to_edit(&found.path, found.links, options.dry_run)?.ok_or(Error::Changed)?;
     if source.identity.inode != found.identity.inode {
         return Err(Error::Changed);
     }
     let image = Image::parse(source.bytes())?.map_err(Error::NotCandidate)?;
     let old = search_paths(&image);
-    let decision = decide_for(&image, &found.path, &old, inherits, options);
+    let inherits = old.effective().is_none() && tree.inherits(&found.path, facts, |path| path.exists());
+    let decision = decide_for(&image, &found.path, &old, tree, inherits, options);
     if !decision.changes {
         return Ok(None);
     }
@@ -225,26 +231,58 @@ fn fix_file(found: &Found<Surveyed>, inherits: impl Fn() -> bool, options: &Opti
     let target = way.target(&found.path, options.dry_run);
     let edited = edit(&source, &image, &[change], target, options.durability)?;
     let link_broken = way == Way::Copy;
+    if link_broken && !options.dry_run {
+        share_copy(found)?;
+    }
     Ok(edited.map(|Edited { rung, entry, growth }| Changed { old, decision, rung, entry, growth, link_broken }))
+}
+
+/// Gives the copy that has taken the file's first name the other names within the paths as well.
+fn share_copy(found: &Found<Surveyed>) -> Result<(), Error> {
+    let path = fs::canonicalize(&found.path).map_err(Error::io("cannot follow the link"))?;
+    found.names.iter().filter(|name| **name != path).try_for_each(|name| link_over(&path, name))
 }
 
 fn decide_for(
     image: &Image<'_>,
     path: &Path,
     old: &Current,
-    inherits: impl Fn() -> bool,
+    tree: &Tree<'_>,
+    inherits: bool,
     options: &Options,
 ) -> Decision {
     let facts = Facts::of(image, &options.names, None);
     let policy = Policy { driver_dir: options.driver_dirs.of(facts.is_i386).to_vec(), ..options.policy.clone() };
-    let holds_needed = |entry: &[u8]| holds_needed_library(entry, path, &facts, &options.names);
-    let inherits = old.effective().is_none() && inherits();
+    let own = || facts.needed.iter().map(Vec::as_slice);
+    // What the file inherits to others, they may need.
+    let is_rpath = matches!(old.effective(), Some((Tag::Rpath, _)));
+    let holds_needed = |entry: &[u8]| {
+        holds_needed_library(entry, path, own(), &options.names)
+            || is_rpath && holds_needed_library(entry, path, tree.needed(), &options.names)
+    };
     decide(old, &policy, holds_needed, inherits)
 }
 
 /// Whether a stub directory must stay: it holds a library which the file needs and which no driver provides.
-pub fn holds_needed_library(entry: &[u8], object: &Path, facts: &Facts, names: &DriverNames) -> bool {
-    let directory = expand_origin(entry, object);
-    let mut others = facts.needed.iter().filter(|name| !names.is_driver_soname(name));
-    others.any(|name| directory.join(OsStr::from_bytes(name)).exists())
+///
+/// A token that only the loader can expand counts as yes: a directory too many costs a look-up.
+pub fn holds_needed_library<'n>(
+    entry: &[u8],
+    object: &Path,
+    needed: impl Iterator<Item = &'n [u8]>,
+    names: &DriverNames,
+) -> bool {
+    // A program's $ORIGIN is where its links lead to, a library's where it was found.
+    let real = fs::canonicalize(object).unwrap_or_else(|_| object.to_owned());
+    let mut directories = vec![expand_origin(entry, object), expand_origin(entry, &real)];
+    directories.dedup();
+    if directories.iter().any(|directory| has_unknown_token(directory)) {
+        return true;
+    }
+    let below = |directory: &PathBuf| fs::read_dir(directory.join("glibc-hwcaps")).into_iter().flatten().flatten();
+    let hwcaps: Vec<PathBuf> = directories.iter().flat_map(below).map(|entry| entry.path()).collect();
+    directories.extend(hwcaps);
+    needed
+        .filter(|name| !names.is_driver_soname(name))
+        .any(|name| directories.iter().any(|directory| directory.join(OsStr::from_bytes(name)).exists()))
 }

@@ -12,6 +12,23 @@ use crate::copy::copy_contents;
 use crate::edit::Target;
 use crate::source::Source;
 
+/// How the names of copies in the making start.
+pub(crate) const COPY_PREFIX: &str = ".driver-runpath-";
+
+/// Gives `name`, a name of another file, to `file` as well: a hard link that takes its place.
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn link_over(file: &Path, name: &Path) -> Result<(), Error> {
+    let parent = name.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let link = tempfile::Builder::new()
+        .prefix(COPY_PREFIX)
+        .make_in(parent, |path| fs::hard_link(file, path))
+        .map_err(Error::io("cannot link the copy"))?;
+    link.persist(name).map_err(|error| Error::io("cannot rename the link")(error.error))?;
+    Ok(())
+}
+
 /// What protects files from an edit in place.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Protection {
@@ -95,7 +112,7 @@ pub fn copy_as(source: &Source, path: &Path) -> Result<NamedTempFile, Error> {
 fn copy_in_directory_of(source: &Source, path: &Path, mode: u32) -> Result<NamedTempFile, Error> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let copy = tempfile::Builder::new()
-        .prefix(".driver-runpath-")
+        .prefix(COPY_PREFIX)
         .permissions(Permissions::from_mode(mode))
         .tempfile_in(parent)
         .map_err(|error| Error::io("cannot create a file beside it")(plain(error)))?;

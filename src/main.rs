@@ -53,7 +53,8 @@ fn main() -> ExitCode {
         // Who closed the pipe wants to hear no more.
         Err(error) if is_closed_pipe(&error) => ExitCode::from(Status::Error.code()),
         Err(error) => {
-            eprintln!("error: {error:#}");
+            // Standard error may be full or closed: the exit status still tells.
+            let _ = writeln!(io::stderr(), "error: {error:#}");
             ExitCode::from(Status::Error.code())
         }
     }
@@ -81,14 +82,16 @@ fn run_fix(command: Fix) -> anyhow::Result<Status> {
         fix(&selection.paths, &options)
     };
     let voice = Voice { verbosity: verbosity(&selection), leniency: leniency(&selection) };
-    let (mut out, mut errors) = outputs();
-    if command.json {
-        writeln!(out, "{}", fix_json(&report, leniency(&selection))?)?;
-    } else {
-        fix_text(&report, &voice, &mut out, &mut errors)?;
-    }
-    out.flush()?;
-    Ok(report.status(leniency(&selection)))
+    let told = || {
+        let (mut out, mut errors) = outputs();
+        if command.json {
+            writeln!(out, "{}", fix_json(&report, leniency(&selection))?)?;
+        } else {
+            fix_text(&report, &voice, &mut out, &mut errors)?;
+        }
+        Ok(out.flush()?)
+    };
+    ended(told(), report.status(leniency(&selection)))
 }
 
 fn run_check(command: Check) -> anyhow::Result<Status> {
@@ -105,14 +108,25 @@ fn run_check(command: Check) -> anyhow::Result<Status> {
         )
     };
     let voice = Voice { verbosity: verbosity(&selection), leniency: leniency(&selection) };
-    let (mut out, mut errors) = outputs();
-    if command.json {
-        writeln!(out, "{}", check_json(&report, leniency(&selection))?)?;
-    } else {
-        check_text(&report, &voice, &mut out, &mut errors)?;
+    let told = || {
+        let (mut out, mut errors) = outputs();
+        if command.json {
+            writeln!(out, "{}", check_json(&report, leniency(&selection))?)?;
+        } else {
+            check_text(&report, &voice, &mut out, &mut errors)?;
+        }
+        Ok(out.flush()?)
+    };
+    ended(told(), report.status(leniency(&selection)))
+}
+
+/// The status of work that is done, whatever became of the report.
+fn ended(told: anyhow::Result<()>, status: Status) -> anyhow::Result<Status> {
+    match told {
+        // Who closed the pipe wants to hear no more.
+        Err(error) if is_closed_pipe(&error) => Ok(status),
+        told => told.map(|()| status).context("the work is done, but the report cannot be written"),
     }
-    out.flush()?;
-    Ok(report.status(leniency(&selection)))
 }
 
 fn run_explain(command: Explain) -> anyhow::Result<Status> {
@@ -175,7 +189,10 @@ fn verbosity(selection: &Selection) -> Verbosity {
 
 /// `DIR/lib`, and for 32-bit x86 what NixOS has beside it; a link that the user gives serves both.
 fn driver_dirs(link: Option<OsString>) -> anyhow::Result<DriverDirs> {
-    let lib = |link: &OsStr| directory(Path::new(link).join("lib").into_os_string());
+    let lib = |link: &OsStr| match link.is_empty() {
+        true => bail!("--driver-link: an empty name"),
+        false => directory(Path::new(link).join("lib").into_os_string()),
+    };
     Ok(match link {
         Some(link) => DriverDirs { native: lib(&link)?, i386: lib(&link)? },
         None => {
@@ -187,6 +204,10 @@ fn driver_dirs(link: Option<OsString>) -> anyhow::Result<DriverDirs> {
 /// A directory as an entry of a search path.
 fn directory(path: OsString) -> anyhow::Result<Vec<u8>> {
     let shown = path.display().to_string();
+    // A relative directory is searched from wherever the program runs: a way to load somebody else's library.
+    if !path.is_empty() && !matches!(path.as_encoded_bytes().first(), Some(b'/' | b'$')) {
+        bail!("{shown}: not an absolute directory, and none that starts with $ORIGIN");
+    }
     let path = path.into_vec();
     if path.is_empty() {
         bail!("an empty directory would mean the current one");

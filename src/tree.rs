@@ -19,6 +19,8 @@ pub struct Tree<'f> {
     needed_by: HashMap<&'f [u8], Vec<(&'f Path, &'f Facts)>>,
     /// The files by SONAME and file name.
     provided_by: HashMap<&'f [u8], Vec<(&'f Path, &'f Facts)>>,
+    /// The files whose `DT_RPATH` counts.
+    with_rpath: Vec<(&'f Path, &'f Facts)>,
 }
 
 impl<'f> Tree<'f> {
@@ -28,6 +30,9 @@ impl<'f> Tree<'f> {
         for (path, facts) in files {
             for name in &facts.needed {
                 tree.needed_by.entry(name).or_default().push((path, facts));
+            }
+            if facts.search.rpath.is_some() && facts.search.runpath.is_none() {
+                tree.with_rpath.push((path, facts));
             }
             for name in names_of(path, facts) {
                 tree.provided_by.entry(name).or_default().push((path, facts));
@@ -48,17 +53,22 @@ impl<'f> Tree<'f> {
             if !seen.insert(ancestor) {
                 continue;
             }
-            let rpath = ancestor_facts.search.rpath.as_deref().filter(|_| ancestor_facts.search.runpath.is_none());
-            let directories = rpath.into_iter().flat_map(entries).filter(|entry| !entry.is_empty());
-            let finds = directories
-                .map(|entry| expand_origin(entry, ancestor))
-                .any(|directory| facts.needed.iter().any(|name| exists(&directory.join(OsStr::from_bytes(name)))));
-            if finds {
+            if finds_by_rpath(ancestor, ancestor_facts, facts.needed.iter().map(Vec::as_slice), &exists) {
                 return true;
             }
             open.extend(self.needing(ancestor, ancestor_facts));
         }
-        false
+        // Who opens it at run time is not to be seen; an object whose DT_RPATH leads to it may.
+        let own_name = path.file_name().map(OsStr::as_bytes);
+        self.with_rpath.iter().any(|(object, object_facts)| {
+            finds_by_rpath(object, object_facts, own_name.into_iter(), &exists)
+                && finds_by_rpath(object, object_facts, facts.needed.iter().map(Vec::as_slice), &exists)
+        })
+    }
+
+    /// All names that files of the tree need.
+    pub fn needed(&self) -> impl Iterator<Item = &'f [u8]> {
+        self.needed_by.keys().copied()
     }
 
     /// The files that import `dlopen` among those that `facts` needs, directly or not, the nearest first.
@@ -94,6 +104,28 @@ fn names_of<'f>(path: &'f Path, facts: &'f Facts) -> impl Iterator<Item = &'f [u
     let file_name = path.file_name().map(OsStr::as_bytes);
     let soname = facts.soname.as_deref().filter(|soname| Some(*soname) != file_name);
     soname.into_iter().chain(file_name)
+}
+
+/// Whether the `DT_RPATH` of `object`, if it counts, leads to one of `names`. Where `$LIB` and `$PLATFORM` lead to is the
+/// loader's secret: taken as yes.
+fn finds_by_rpath<'n>(
+    object: &Path,
+    facts: &Facts,
+    names: impl Iterator<Item = &'n [u8]> + Clone,
+    exists: &impl Fn(&Path) -> bool,
+) -> bool {
+    let rpath = facts.search.rpath.as_deref().filter(|_| facts.search.runpath.is_none());
+    let mut directories = rpath.into_iter().flat_map(entries).filter(|entry| !entry.is_empty());
+    directories.any(|entry| {
+        let directory = expand_origin(entry, object);
+        let held = |name| exists(&directory.join(OsStr::from_bytes(name)));
+        has_unknown_token(&directory) || names.clone().any(held)
+    })
+}
+
+/// Whether a token is left that only the loader can expand.
+pub fn has_unknown_token(directory: &Path) -> bool {
+    directory.as_os_str().as_bytes().contains(&b'$')
 }
 
 /// Replaces `$ORIGIN` and `${ORIGIN}` by the directory of `object`.

@@ -15,6 +15,7 @@ use rustix::io::Errno;
 
 use crate::Error;
 use crate::elf::NotCandidate;
+use crate::links::COPY_PREFIX;
 use crate::source::{Identity, Links, Source};
 
 /// What the walk came upon.
@@ -39,6 +40,8 @@ pub struct Found<T> {
     pub identity: Identity,
     /// How many names the file system has for it, less those that the walk found: hard links elsewhere.
     pub links_elsewhere: u64,
+    /// Its names that the walk found, where there is more than one in the file system.
+    pub names: Vec<PathBuf>,
     /// What `look` made of it.
     pub seen: T,
 }
@@ -91,7 +94,8 @@ pub fn walk<T: Send>(
     let in_parallel = !directories.is_empty() || files.len() >= MANY_FILES;
     let named = |path: &PathBuf, kind: io::Result<fs::Metadata>| match kind {
         Ok(stat) if stat.is_file() => walk.named_file(path),
-        Ok(_) => walk.problem(path.clone(), Error::Protected("neither a file nor a directory".into())),
+        Ok(_) => walk
+            .problem(path.clone(), Error::io("cannot look at it")(io::Error::other("neither a file nor a directory"))),
         Err(error) => walk.problem(path.clone(), Error::io("cannot look at it")(error)),
     };
     if in_parallel {
@@ -152,6 +156,7 @@ impl<T> Entry<T> {
             links: self.links,
             identity: self.identity,
             links_elsewhere: self.link_count.saturating_sub(names),
+            names: self.names.into_iter().map(|(directory, name)| directory.join(name)).collect(),
             seen: self.seen?,
         })
     }
@@ -178,7 +183,8 @@ impl<T: Send, L: Fn(&Path, &Source, Links) -> T + Sync> Walk<'_, L, T> {
                 Err(error) => return self.problem(path, cannot(error)),
             };
             let name = entry.file_name();
-            if matches!(name.to_bytes(), b"." | b"..") {
+            // A copy that another run is working on, or has left when it was killed, is no file of the tree.
+            if matches!(name.to_bytes(), b"." | b"..") || name.to_bytes().starts_with(COPY_PREFIX.as_bytes()) {
                 continue;
             }
             // Most files are no ELF files: their whole path is not put together.
@@ -239,7 +245,9 @@ impl<T: Send, L: Fn(&Path, &Source, Links) -> T + Sync> Walk<'_, L, T> {
 
     /// Notes the file under this name; whether this is the first of its names.
     fn enter(&self, path: &Path, links: Links, source: &Source) -> bool {
-        let name = (source.links > 1).then(|| one_spelling(path)).flatten();
+        // A link that the user named is not one of the file's own names; where it leads is.
+        let real = || if links == Links::Follow { fs::canonicalize(path).ok() } else { Some(path.to_owned()) };
+        let name = (source.links > 1).then(|| one_spelling(&real()?)).flatten();
         let mut state = self.state();
         let mut first = false;
         let entry = state.files.entry(source.identity.inode).or_insert_with(|| {

@@ -46,6 +46,8 @@ fn loader_trials() -> Vec<Trial> {
     trials.push(trial("a_library_that_opens_the_driver_finds_it_afterwards", &["cc"], opener_library));
     trials.push(trial("a_program_linked_to_the_driver_starts_afterwards", &["cc"], linked_program));
     trials.push(trial("a_dependency_that_lives_on_an_inherited_rpath_still_loads", &["cc"], inherited_rpath));
+    trials.push(trial("a_plugin_that_lives_on_the_rpath_of_its_opener_still_loads", &["cc"], inherited_by_plugin));
+    trials.push(trial("a_stub_directory_that_others_need_by_rpath_stays", &["cc"], stubs_for_heirs));
     trials.push(trial("an_empty_search_path_does_not_become_the_current_directory", &["cc"], no_empty_entry));
     trials
 }
@@ -128,6 +130,41 @@ fn inherited_rpath() -> Done {
     }
 }
 
+/// Nobody needs the plugin; an opener's DT_RPATH leads to it and to what it needs.
+fn inherited_by_plugin() -> Done {
+    let lab = Lab::new()?;
+    let link = lab.driver()?;
+    lab.cc("lib/libplain.so", &["plain.c"], &["-shared", "-fPIC"])?;
+    lab.cc("lib/libopens.so", &["opens.c"], &["-shared", "-fPIC", "-Llib", "-Wl,--no-as-needed", "-lplain"])?;
+    let source = lab.path("host.c");
+    fs::write(
+        &source,
+        "#include <dlfcn.h>\n#include <stdio.h>\nint main(void) {\n  void *p = dlopen(\"libopens.so\", RTLD_NOW);\n\
+         \x20 puts(p ? \"plugin found\" : dlerror());\n  return 0;\n}\n",
+    )?;
+    let host = lab.path("host");
+    let mut cc = std::process::Command::new("cc");
+    cc.arg("-o").arg(&host).arg(&source).arg("-Wl,--disable-new-dtags,-rpath,$ORIGIN/lib");
+    succeed(&mut cc)?;
+    contains(&succeed(&mut program(&host))?, "plugin found")?;
+    driver_runpath([OsStr::new("fix"), &link, lab.root().as_os_str()]).expect(0)?;
+    contains(&succeed(&mut program(&host))?, "plugin found")
+}
+
+/// A stub directory on an inherited DT_RPATH can hold what another file needs.
+fn stubs_for_heirs() -> Done {
+    let lab = Lab::new()?;
+    let link = lab.driver()?;
+    lab.cc("lib/stubs/libplain.so", &["plain.c"], &["-shared", "-fPIC"])?;
+    let flags = ["-shared", "-fPIC", "-Llib/stubs", "-Wl,--no-as-needed", "-lplain"];
+    lab.cc("lib/libopens.so", &["opens.c"], &flags)?;
+    let rpath = "-Wl,-rpath-link,lib/stubs,--disable-new-dtags,-rpath,$ORIGIN/lib:$ORIGIN/lib/stubs";
+    let path = lab.cc("program", &["program.c"], &["-Llib", "-lopens", rpath])?;
+    contains(&succeed(&mut program(&path))?, "driver not found")?;
+    driver_runpath([OsStr::new("fix"), OsStr::new("--all"), &link, lab.root().as_os_str()]).expect(0)?;
+    contains(&succeed(&mut program(&path))?, "driver found")
+}
+
 /// A trailing colon is the current directory: a library there would be loaded.
 fn no_empty_entry() -> Done {
     let lab = Lab::new()?;
@@ -151,6 +188,11 @@ fn file_trials() -> Vec<Trial> {
         Trial::test("links_are_followed_where_named_not_where_found", links),
         Trial::test("hard_links_within_the_paths_stay_one_file", hard_links_inside),
         Trial::test("hard_links_elsewhere_are_refused_unless_broken", hard_links_outside),
+        Trial::test("a_link_on_the_command_line_is_no_name_of_the_file", named_link),
+        Trial::test("all_names_within_the_paths_get_the_copy", copies_share),
+        Trial::test("a_relative_or_empty_driver_link_is_an_error", relative_directories),
+        Trial::test("a_copy_that_a_killed_run_has_left_is_passed_over", left_copy),
+        Trial::test("a_report_that_nobody_reads_does_not_change_the_status", unread_report),
         Trial::test("the_nix_store_is_refused_outside_a_build", nix_store),
         Trial::test("excluded_files_are_passed_over", excluded),
         Trial::test("check_tells_in_json", check_json),
@@ -306,6 +348,65 @@ fn hard_links_outside() -> Done {
     same(fs::read(&path)? == bytes, false, "this name has new ones")?;
     same(stat(&path)?.0, 0o555, "mode")?;
     same(fs::read_dir(lab.path("tree"))?.count(), 1, "nothing is left behind")
+}
+
+fn named_link() -> Done {
+    let lab = Lab::new()?;
+    let path = lab.fixture("x86_64/libopens.so", "tree/libopens.so")?;
+    fs::hard_link(&path, lab.path("outside"))?;
+    symlink("libopens.so", lab.path("tree/link.so"))?;
+    let bytes = fs::read(&path)?;
+    let link = lab.path("tree/link.so");
+    let run = driver_runpath([OsStr::new("fix"), path.as_os_str(), link.as_os_str()]).expect(1)?;
+    contains(&run.err, "1 more hard link(s)")?;
+    same(fs::read(lab.path("outside"))? == bytes, true, "the file outside is as it was")
+}
+
+fn copies_share() -> Done {
+    let lab = Lab::new()?;
+    let first = lab.fixture("x86_64/libopens.so", "tree/1.so")?;
+    let second = lab.path("tree/2.so");
+    fs::hard_link(&first, &second)?;
+    fs::hard_link(&first, lab.path("outside"))?;
+    let bytes = fs::read(&first)?;
+    let tree = lab.path("tree");
+    driver_runpath([OsStr::new("fix"), OsStr::new("--break-links"), tree.as_os_str()]).expect(0)?;
+    driver_runpath([OsStr::new("check"), tree.as_os_str()]).expect(0)?;
+    same(stat(&first)?.2, stat(&second)?.2, "inode")?;
+    same(fs::read(lab.path("outside"))? == bytes, true, "the file outside is as it was")?;
+    same(fs::read_dir(&tree)?.count(), 2, "nothing is left behind")
+}
+
+fn relative_directories() -> Done {
+    let lab = Lab::new()?;
+    let path = lab.fixture("x86_64/libopens.so", "libopens.so")?;
+    for option in ["--driver-link=", "--driver-link=.", "--driver-link=some/where", "--prepend=lib"] {
+        driver_runpath([OsStr::new("fix"), OsStr::new(option), path.as_os_str()]).expect(2)?;
+    }
+    driver_runpath([OsStr::new("fix"), OsStr::new("--prepend=$ORIGIN/../lib"), path.as_os_str()]).expect(0)?;
+    Ok(())
+}
+
+fn left_copy() -> Done {
+    let lab = Lab::new()?;
+    lab.fixture("x86_64/libopens.so", "tree/libopens.so")?;
+    fs::write(lab.path("tree/.driver-runpath-abc123"), b"\x7fELF, half of a copy")?;
+    let tree = lab.path("tree");
+    let run = driver_runpath([OsStr::new("fix"), tree.as_os_str()]).expect(0)?;
+    contains(&run.out, "1 ELF files, 1 load the driver: 1 changed")
+}
+
+fn unread_report() -> Done {
+    let lab = Lab::new()?;
+    let path = lab.fixture("x86_64/libopens.so", "libopens.so")?;
+    let binary = env!("CARGO_BIN_EXE_driver-runpath");
+    let missing = lab.path("missing");
+    let run =
+        |script: &str| std::process::Command::new("sh").args(["-c", script, binary]).arg(&path).arg(&missing).status();
+    // The reader of the pipe is gone before anything is written.
+    same(run("{ sleep 0.2; \"$0\" fix \"$1\"; echo $? >&3; } 3>\"$2\" | :")?.success(), true, "the shell")?;
+    same(fs::read_to_string(&missing)?.trim(), "0", "status")?;
+    same(run("\"$0\" check /does/not/exist 2>/dev/full")?.code(), Some(2), "status where errors cannot be told")
 }
 
 fn nix_store() -> Done {
