@@ -6,5 +6,6 @@ pub mod hand;
 pub mod lab;
 pub mod prefixes;
 pub mod referee;
+pub mod targets;
 pub mod tools;
 pub mod trace;
