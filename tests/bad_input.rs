@@ -185,6 +185,7 @@ fn a_file_that_is_not_changed_is_as_it_was() {
         dry_run: false,
         durability: Default::default(),
         protection: Default::default(),
+        looked_at: std::sync::Arc::default(),
         exclude: Default::default(),
     };
     let report = fix(&[dir.path().to_owned()], &options);
