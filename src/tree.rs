@@ -60,7 +60,7 @@ impl<'f> Tree<'f> {
         }
         // Who opens it at run time is not to be seen; an object whose DT_RPATH leads to it may.
         let own_name = path.file_name().map(OsStr::as_bytes);
-        self.with_rpath.iter().any(|(object, object_facts)| {
+        self.with_rpath.iter().filter(|(object, _)| *object != path).any(|(object, object_facts)| {
             finds_by_rpath(object, object_facts, own_name.into_iter(), &exists)
                 && finds_by_rpath(object, object_facts, facts.needed.iter().map(Vec::as_slice), &exists)
         })
