@@ -187,6 +187,7 @@ fn a_file_that_is_not_changed_is_as_it_was() {
         protection: Default::default(),
         looked_at: std::sync::Arc::default(),
         exclude: Default::default(),
+        looked_at: Default::default(),
     };
     let report = fix(&[dir.path().to_owned()], &options);
     let (mut changed, mut failed) = (0, 0);

@@ -143,3 +143,12 @@ fn a_last_entry_that_takes_a_dropped_ones_place_has_its_new_value() {
     spec.loads[0].file_gap = 40;
     assert_eq!(edited(spec, "/run/driver/lib"), Taken::Planned(Rung::Evict, Source::Spare));
 }
+
+#[test]
+fn strings_do_not_grow_into_the_page_of_an_empty_segment() {
+    let mut spec = Spec { symtab: false, ..Spec::default() };
+    // Empty, at the end of a page that holds nothing else.
+    spec.loads[1].parts = vec![];
+    (spec.loads[0].file_gap, spec.loads[1].file_gap) = (0xff0 - 0x3e8, 0x1000);
+    assert_ne!(edited(spec, &"/".repeat(0xd00)), Taken::Planned(Rung::Slack, Source::Spare));
+}

@@ -334,13 +334,11 @@ impl Headers {
     }
 
     /// The first address that a loader keeps apart for another mapping at `page` bytes: the start of the next `PT_LOAD`
-    /// behind `addr`, rounded down to a page; `None` where none follows.
+    /// behind `addr`, rounded down to a page; `None` where none follows. glibc maps the page of an empty one, too
+    /// (elf/dl-load.h, `c->mapend`).
     pub fn next_load_page(&self, addr: Vaddr) -> Option<Vaddr> {
-        let next = self
-            .loads()
-            .map(|(_, load)| load)
-            .filter(|load| load.vaddr >= addr && load.memsz > 0)
-            .min_by_key(|load| load.vaddr)?;
+        let next =
+            self.loads().map(|(_, load)| load).filter(|load| load.vaddr >= addr).min_by_key(|load| load.vaddr)?;
         Some(next.vaddr.round_down(self.page_size_of(next)))
     }
 
