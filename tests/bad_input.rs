@@ -185,7 +185,6 @@ fn a_file_that_is_not_changed_is_as_it_was() {
         dry_run: false,
         durability: Default::default(),
         protection: Default::default(),
-        looked_at: std::sync::Arc::default(),
         exclude: Default::default(),
         looked_at: Default::default(),
     };
