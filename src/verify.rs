@@ -33,6 +33,7 @@ fn check(original: &[u8], plan: &Plan) -> Result<(), String> {
     let before = Reading::of(&Overlay { original, plan: None })?;
     let planned = Overlay { original, plan: Some(plan) };
     let after = Reading::of(&planned)?;
+    check_header(&before, &after)?;
     check_loads(&before, &after, plan)?;
     check_other_segments(&before, &after, plan)?;
     check_dynamic(&before, &after, plan)?;
@@ -165,6 +166,12 @@ fn moved(plan: &Plan, before: u64) -> Option<(u64, u64)> {
     let table = plan.moves.iter().find(|table| table.from.start.0 <= before && before < table.from.end.0)?;
     let inside = before - table.from.start.0;
     Some((table.to.0.checked_add(inside)?, table.addr.0.checked_add(inside)?))
+}
+
+/// Of the ELF header, only the number of program headers and the place of the section headers may change.
+fn check_header(before: &Reading, after: &Reading) -> Result<(), String> {
+    let wanted = Header { e_phnum: after.header.e_phnum, e_shoff: after.header.e_shoff, ..before.header };
+    if after.header == wanted { Ok(()) } else { Err("the ELF header changed".into()) }
 }
 
 fn check_loads(before: &Reading, after: &Reading, plan: &Plan) -> Result<(), String> {

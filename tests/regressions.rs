@@ -152,3 +152,18 @@ fn strings_do_not_grow_into_the_page_of_an_empty_segment() {
     (spec.loads[0].file_gap, spec.loads[1].file_gap) = (0xff0 - 0x3e8, 0x1000);
     assert_ne!(edited(spec, &"/".repeat(0xd00)), Taken::Planned(Rung::Slack, Source::Spare));
 }
+
+#[test]
+fn strings_that_share_bytes_with_the_elf_header_are_left_alone() {
+    let mut spec = packed(&[GnuHash, DynSym, DynStr], &[Header::Loads, Header::Dynamic, Header::Null]);
+    spec.dynamic.insert(0, Entry::RunPath("/old".into()));
+    let mut file = spec.build().expect("a file");
+    let address = goblin::elf::Elf::parse(&file).expect("an ELF file").dynamic.expect("a table").info.strtab as u64;
+    let entry = [5u64.to_le_bytes(), address.to_le_bytes()].concat();
+    let at = memchr::memmem::find(&file, &entry).expect("DT_STRTAB");
+    file[at + 8..at + 16].fill(0);
+    let image = driver_runpath::elf::Image::parse(&file).expect("an ELF file").expect("a library");
+    let change = support::generated::change(Tag::Runpath, Some(LONG.into()));
+    let refusal = driver_runpath::plan::plan(&image, &change).expect_err("a refusal");
+    assert_eq!(refusal.to_string(), "the ELF header and .dynstr share bytes");
+}
