@@ -122,19 +122,28 @@ impl DriverNames {
 
     /// Whether a driver library's name can start with `text`, or be `text`, version included.
     pub(super) fn can_start_with(&self, text: &[u8]) -> bool {
-        let stems = STEMS.iter().map(|stem| ["lib", stem, ".so"].concat().into_bytes());
-        let fixed = stems.chain(self.further.iter().cloned()).any(|name| match text.strip_prefix(name.as_slice()) {
+        let goes_on = |text: &[u8], name: &[u8]| match text.strip_prefix(name) {
             Some(version) => version.iter().all(is_version),
             None => name.starts_with(text),
-        });
+        };
+        // Piece by piece: this is asked at every candidate in the code.
+        let stem_goes_on = |text: &[u8], stem: &str| match text.strip_prefix(stem.as_bytes()) {
+            Some(rest) => goes_on(rest, b".so"),
+            None => stem.as_bytes().starts_with(text),
+        };
+        let fixed = match text.strip_prefix(b"lib") {
+            Some(rest) => STEMS.iter().any(|stem| stem_goes_on(rest, stem)),
+            None => b"lib".starts_with(text),
+        };
+        let fixed = fixed || self.further.iter().any(|name| goes_on(text, name));
         fixed || can_start_family(text)
     }
 }
 
 /// The same for `libnvidia-MEMBER.so`.
 fn can_start_family(text: &[u8]) -> bool {
-    let front = ["lib", FAMILY].concat();
-    let Some(member) = text.strip_prefix(front.as_bytes()) else { return front.as_bytes().starts_with(text) };
+    let Some(rest) = text.strip_prefix(b"lib") else { return b"lib".starts_with(text) };
+    let Some(member) = rest.strip_prefix(FAMILY.as_bytes()) else { return FAMILY.as_bytes().starts_with(rest) };
     let tail = member.iter().position(|byte| !is_member(byte)).and_then(|end| member.get(end..));
     tail.is_none_or(|tail| match tail.strip_prefix(b".so") {
         Some(version) => version.iter().all(is_version),

@@ -9,6 +9,7 @@ use driver_runpath::facts::{Facts, search_paths};
 use driver_runpath::fixtures::{Bytes, Entropy, Spec};
 use driver_runpath::plan::{Plan, plan as place};
 use driver_runpath::verify::verify;
+use std::sync::LazyLock;
 
 /// A target by its name.
 pub type Target = (&'static str, fn(&[u8]));
@@ -90,15 +91,16 @@ pub fn mutate(file: &mut Vec<u8>, mutations: &[u8]) {
 pub fn detect(input: &[u8]) {
     let file = file_of(input);
     let Ok(Ok(image)) = Image::parse(&file) else { return };
-    let names = DriverNames::new(["vendor.so".to_owned()]);
-    let all = look(&image, &names, Depth::All);
-    let first = look(&image, &names, Depth::First);
+    // It keeps its automaton.
+    static DRIVERS: LazyLock<DriverNames> = LazyLock::new(|| DriverNames::new(["vendor.so".to_owned()]));
+    let all = look(&image, &DRIVERS, Depth::All);
+    let first = look(&image, &DRIVERS, Depth::First);
     assert_eq!(first.loads_driver(), all.loads_driver(), "{first:?} {all:?}");
     assert!(first.evidence.len() <= 1, "{first:?}");
     for evidence in &all.evidence {
         assert!(evidence.offset.0 < file.len() as u64, "{evidence:?}");
     }
-    assert_eq!(Facts::of(&image, &names, None).search, search_paths(&image));
+    assert_eq!(Facts::of(&image, &DRIVERS, None).search, search_paths(&image));
 }
 
 /// The driver directory comes first, nothing is empty or there twice, and a second run changes nothing.
