@@ -142,11 +142,7 @@ pub fn fix(paths: &[PathBuf], options: &Options) -> Report {
         let facts = found.seen.as_ref().ok()?.as_ref().ok()?;
         Some(outcome(found, facts, &tree, options))
     };
-    let outcomes: Vec<Option<Outcome>> = if files.len() < MANY_FILES {
-        files.iter().map(outcome_of).collect()
-    } else {
-        files.par_iter().map(outcome_of).collect()
-    };
+    let outcomes = in_file_order(&files, outcome_of);
     let files = files.into_iter().zip(outcomes).map(|(found, outcome)| {
         let (facts, outcome) = match (found.seen, outcome) {
             (Err(error), _) => (Facts::default(), Outcome::Failed(error)),
@@ -164,6 +160,22 @@ pub fn fix(paths: &[PathBuf], options: &Options) -> Report {
         dry_run: options.dry_run,
         time: start.elapsed(),
     }
+}
+
+/// What `outcome_of` makes of each file. Of many files the largest are begun with, so that none is left for the end.
+fn in_file_order<'f, T: Send>(
+    files: &'f [Found<Surveyed>],
+    outcome_of: impl Fn(&'f Found<Surveyed>) -> T + Sync,
+) -> Vec<T> {
+    if files.len() < MANY_FILES {
+        return files.iter().map(outcome_of).collect();
+    }
+    let mut order: Vec<usize> = (0..files.len()).collect();
+    order.sort_by_key(|&index| files.get(index).map(|found| std::cmp::Reverse(found.identity.len)));
+    let next = order.into_iter().filter_map(|index| Some((index, files.get(index)?)));
+    let mut outcomes: Vec<(usize, T)> = next.par_bridge().map(|(index, found)| (index, outcome_of(found))).collect();
+    outcomes.sort_by_key(|(index, _)| *index);
+    outcomes.into_iter().map(|(_, outcome)| outcome).collect()
 }
 
 /// The facts of one file, or why it has none.

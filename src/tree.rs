@@ -12,27 +12,31 @@ use std::path::{Path, PathBuf};
 use crate::decide::entries;
 use crate::facts::Facts;
 
+/// A file of the walk.
+type Member<'f> = (&'f Path, &'f Facts);
+
 /// The files of a walk by the names that others need them by.
 #[derive(Debug, Default)]
 pub struct Tree<'f> {
     /// Who needs a library: its SONAME or file name, and the files with such a `DT_NEEDED`.
-    needed_by: HashMap<&'f [u8], Vec<(&'f Path, &'f Facts)>>,
+    needed_by: HashMap<&'f [u8], Vec<Member<'f>>>,
     /// The files by SONAME and file name.
-    provided_by: HashMap<&'f [u8], Vec<(&'f Path, &'f Facts)>>,
-    /// The files whose `DT_RPATH` counts.
-    with_rpath: Vec<(&'f Path, &'f Facts)>,
+    provided_by: HashMap<&'f [u8], Vec<Member<'f>>>,
+    /// The files whose `DT_RPATH` counts. Those that share one and a directory are together: it leads all of them to the
+    /// same places, and in a tree of hundreds each place is a question to the file system.
+    with_rpath: HashMap<(Option<&'f Path>, &'f [u8]), Vec<Member<'f>>>,
 }
 
 impl<'f> Tree<'f> {
     /// Takes in all dynamic files of a walk.
-    pub fn new(files: impl Iterator<Item = (&'f Path, &'f Facts)>) -> Self {
+    pub fn new(files: impl Iterator<Item = Member<'f>>) -> Self {
         let mut tree = Self::default();
         for (path, facts) in files {
             for name in &facts.needed {
                 tree.needed_by.entry(name).or_default().push((path, facts));
             }
-            if facts.search.rpath.is_some() && facts.search.runpath.is_none() {
-                tree.with_rpath.push((path, facts));
+            if let (Some(rpath), None) = (&facts.search.rpath, &facts.search.runpath) {
+                tree.with_rpath.entry((path.parent(), rpath)).or_default().push((path, facts));
             }
             for name in names_of(path, facts) {
                 tree.provided_by.entry(name).or_default().push((path, facts));
@@ -60,7 +64,8 @@ impl<'f> Tree<'f> {
         }
         // Who opens it at run time is not to be seen; an object whose DT_RPATH leads to it may.
         let own_name = path.file_name().map(OsStr::as_bytes);
-        self.with_rpath.iter().filter(|(object, _)| *object != path).any(|(object, object_facts)| {
+        let others = self.with_rpath.values().filter_map(|objects| objects.iter().find(|(object, _)| *object != path));
+        others.into_iter().any(|(object, object_facts)| {
             finds_by_rpath(object, object_facts, own_name.into_iter(), &exists)
                 && finds_by_rpath(object, object_facts, facts.needed.iter().map(Vec::as_slice), &exists)
         })
@@ -90,7 +95,7 @@ impl<'f> Tree<'f> {
         openers
     }
 
-    fn needing<'s>(&'s self, path: &Path, facts: &Facts) -> impl Iterator<Item = (&'f Path, &'f Facts)> + 's {
+    fn needing<'s>(&'s self, path: &Path, facts: &Facts) -> impl Iterator<Item = Member<'f>> + 's {
         let mut found = Vec::new();
         for name in names_of(path, facts) {
             found.extend(self.needed_by.get(name).into_iter().flatten().copied());

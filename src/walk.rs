@@ -76,6 +76,10 @@ impl Exclude {
 /// Bytes of directory entries read at once.
 const DIRECTORY_BUFFER: usize = 32 << 10;
 
+/// Files of so many bytes are looked at one by one, and in parallel with the rest: a directory can hold all libraries of a
+/// package.
+const LARGE: u64 = 16 << 20;
+
 /// From this number of files on, threads are worth their start.
 pub(crate) const MANY_FILES: usize = 8;
 
@@ -165,6 +169,7 @@ impl<T> Entry<T> {
 impl<T: Send, L: Fn(&Path, &Source, Links) -> T + Sync> Walk<'_, L, T> {
     /// Looks at a directory by its descriptor: what another process puts in the way of `path` meanwhile leads nowhere.
     fn directory<'s>(&'s self, root: &'s Path, parent: Option<&OwnedFd>, path: PathBuf, scope: &rayon::Scope<'s>) {
+        const LINKS: Links = Links::Refuse;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let opened = match (parent, path.file_name()) {
             (Some(parent), Some(name)) => openat(parent, name, flags | OFlags::NOFOLLOW, Mode::empty()),
@@ -175,6 +180,7 @@ impl<T: Send, L: Fn(&Path, &Source, Links) -> T + Sync> Walk<'_, L, T> {
             Ok(directory) => Arc::new(directory),
             Err(error) => return self.problem(path, cannot(error)),
         };
+        let mut large = Vec::new();
         let mut buffer = Vec::with_capacity(DIRECTORY_BUFFER);
         let mut entries = RawDir::new(&directory, buffer.spare_capacity_mut());
         while let Some(entry) = entries.next() {
@@ -209,11 +215,22 @@ impl<T: Send, L: Fn(&Path, &Source, Links) -> T + Sync> Walk<'_, L, T> {
                     scope.spawn(move |scope| self.directory(root, Some(&parent), path, scope));
                 }
                 FileType::RegularFile => {
-                    let links = Links::Refuse;
-                    self.file(whole, links, Source::open_at(&directory, name, links));
+                    let opened = Source::open_at(&directory, name, LINKS);
+                    match &opened {
+                        // Opened once more in its turn, so that few files are open at a time.
+                        Ok(Some(source)) if source.identity.len >= LARGE => large.push((name.to_owned(), whole())),
+                        _ => self.file(whole, LINKS, opened),
+                    }
                 }
                 _ => {}
             }
+        }
+        // What is spawned last is begun first: subdirectories are for the threads that have nothing to do.
+        for (name, path) in large {
+            let directory = Arc::clone(&directory);
+            scope.spawn(move |_| {
+                self.file(|| path.clone(), LINKS, Source::open_at(&directory, name.as_c_str(), LINKS));
+            });
         }
     }
 

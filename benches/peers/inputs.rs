@@ -104,10 +104,36 @@ pub fn size_of(dir: &Path) -> u64 {
     files_of(dir).iter().filter_map(|path| path.metadata().ok()).map(|stat| stat.len()).sum()
 }
 
+/// Copies a tree; what is still to be written to the disk would disturb the times.
 pub fn copy_tree(from: &Path, to: &Path) {
     let _ = fs::remove_dir_all(to);
     let copied = Command::new("cp").arg("-a").arg(from).arg(to).status();
     assert!(copied.is_ok_and(|status| status.success()), "the tree can be copied");
+    let _ = Command::new("sync").status();
+}
+
+pub fn copy_file(from: &Path, to: &Path) {
+    fs::copy(from, to).expect("a copy");
+    File::open(to).and_then(|file| file.sync_all()).expect("it is on the disk");
+}
+
+/// Bytes of `.dynstr`.
+pub fn strings_len(library: &Path) -> u64 {
+    let file = File::open(library).expect("the library");
+    // SAFETY: nobody writes to it meanwhile.
+    let map = unsafe { Mmap::map(&file) }.expect("a map");
+    let elf = Elf::parse(&map).expect("an ELF file");
+    elf.dynamic.map_or(0, |dynamic| dynamic.info.strsz as u64)
+}
+
+/// Search paths as in a Nix build before the driver's is added: three store paths, set by patchelf.
+pub fn set_store_paths(patchelf: &Path, dir: &Path) {
+    let store = |name: &str| format!("/nix/store/{}-{name}/lib", "0123456789abcdfghijklmnpqrsvwxyz");
+    let path = ["cuda13.0-libcublas-13.0.2.14-lib", "gcc-14.3.0-lib", "zlib-1.3.1"].map(store).join(":");
+    for file in files_of(dir).into_iter().filter(|file| magic(file).is_some()) {
+        let _ =
+            Command::new(patchelf).args(["--set-rpath", &path]).arg(&file).stderr(std::process::Stdio::null()).status();
+    }
 }
 
 /// What nixpkgs' hook does: a loop in bash that calls patchelf three times for each dynamic ELF file.

@@ -1,18 +1,19 @@
 //! Ratios against peers, measured side by side in one run: `cargo bench --bench peers -- [CASE...]`.
 //!
-//! Inputs: `DRIVER_RUNPATH_BENCH_TREE` is a tree of CUDA packages, `DRIVER_RUNPATH_BENCH_LIBRARY` one large library;
-//! `PATCHELF` is the peer (default: the one on PATH). The other inputs are made here. With `BENCHMARKS.md` among the
-//! arguments, the table is written there.
+//! Inputs: `DRIVER_RUNPATH_BENCH_TREE` is a tree of CUDA packages (`benches/fetch-tree.sh` gets one),
+//! `DRIVER_RUNPATH_BENCH_LIBRARY` one large library; `PATCHELF` is the peer (default: the one on PATH). The other inputs
+//! are made here. With `BENCHMARKS.md` among the arguments, the table is written there.
 
 mod inputs;
 mod measure;
+mod table;
 
 use std::ffi::OsStr;
-use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use measure::{Figure, drop_caches, run_timed, time};
+use measure::{Figure, drop_caches, run_timed, time, usage};
+use table::Table;
 
 const OURS: &str = env!("CARGO_BIN_EXE_driver-runpath");
 
@@ -38,51 +39,17 @@ fn main() {
     if wanted("tree") {
         tree(&mut table);
     }
-    let text = table.finish();
+    let versions = [Path::new(OURS), &patchelf()].map(version).join("; ");
+    let text = table.finish(&format!("{}; {versions}", measure::machine()));
     print!("{text}");
     if let Some(file) = arguments.iter().find(|argument| argument.ends_with(".md")) {
         std::fs::write(file, text).expect("the table can be written");
     }
 }
 
-/// The rows of the report.
-#[derive(Default)]
-struct Table(String);
-
-impl Table {
-    /// One comparison: how many times `other`'s median ours is, or the reverse, and whether that meets the goal.
-    fn faster(&mut self, case: &str, ours: &Figure, peer: &str, theirs: &Figure, goal: f64) {
-        let ratio = theirs.median / ours.median;
-        let met = if ratio >= goal { "yes" } else { "no" };
-        self.row(case, ours, peer, theirs, &format!("{ratio:.0} times faster"), &format!("≥ {goal:.0}"), met);
-    }
-
-    fn at_most(&mut self, case: &str, ours: &Figure, base: &str, theirs: &Figure, goal: f64) {
-        let ratio = ours.median / theirs.median;
-        let met = if ratio <= goal { "yes" } else { "no" };
-        self.row(case, ours, base, theirs, &format!("{ratio:.2} times its time"), &format!("≤ {goal}"), met);
-    }
-
-    #[allow(clippy::too_many_arguments)]
-    fn row(&mut self, case: &str, ours: &Figure, peer: &str, theirs: &Figure, ratio: &str, goal: &str, met: &str) {
-        writeln!(self.0, "| {case} | {ours} | {peer} | {theirs} | {ratio} | {goal} | {met} |").expect("a string grows");
-    }
-
-    fn finish(self) -> String {
-        let version = |program: &Path| {
-            let output = Command::new(program).arg("--version").output();
-            output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default()
-        };
-        format!(
-            "# Benchmarks\n\n{}; {}; {}. Medians of the runs of one process tree, spread in brackets; warm cache unless a \
-             row says otherwise.\n\n`cargo bench --bench peers -- BENCHMARKS.md`\n\n\
-             | case | driver-runpath | beside | its time | ratio | goal | met |\n|---|---|---|---|---|---|---|\n{}",
-            measure::machine(),
-            version(Path::new(OURS)),
-            version(&patchelf()),
-            self.0
-        )
-    }
+fn version(program: &Path) -> String {
+    let output = Command::new(program).arg("--version").output();
+    output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default()
 }
 
 fn patchelf() -> PathBuf {
@@ -152,21 +119,36 @@ fn library(table: &mut Table) {
     };
     let lab = inputs::scratch();
     let file = lab.path().join("copy.so");
+    let fix =
+        |options: &[&str]| ours([&["fix"], options].concat().into_iter().map(OsStr::new).chain([file.as_os_str()]));
+    let set = || {
+        let mut command = Command::new(patchelf());
+        command.args(["--set-rpath", "/run/opengl-driver/lib:$ORIGIN"]).arg(&file);
+        command
+    };
     let (mut all, mut scan, mut theirs) = (Figure::new(), Figure::new(), Figure::new());
     for _ in 0..5 {
-        for (figure, option) in [(&mut all, Some("--all")), (&mut scan, None)] {
-            std::fs::copy(&original, &file).expect("a copy");
-            let arguments = ["fix"].into_iter().chain(option).map(OsStr::new).chain([file.as_os_str()]);
-            figure.add(run_timed(&mut ours(arguments)));
+        for (figure, mut command) in [(&mut all, fix(&["--all"])), (&mut scan, fix(&[])), (&mut theirs, set())] {
+            inputs::copy_file(&original, &file);
+            figure.add(run_timed(&mut command));
         }
-        std::fs::copy(&original, &file).expect("a copy");
-        theirs.add(run_timed(
-            Command::new(patchelf()).args(["--set-rpath", "/run/opengl-driver/lib:$ORIGIN"]).arg(&file),
-        ));
     }
     let theirs = theirs.done();
     table.faster("one large library, `fix --all`", &all.done(), "patchelf --set-rpath", &theirs, 500.0);
     table.faster("one large library, `fix`", &scan.done(), "patchelf --set-rpath", &theirs, 100.0);
+    inputs::copy_file(&original, &file);
+    let budget = inputs::strings_len(&file) + 8 * 4096;
+    let written = usage(&mut fix(&["--all"])).written;
+    table.bytes(
+        "the same, written (fields stored through the map not counted)",
+        written,
+        ".dynstr + 8 pages",
+        budget,
+        1.0,
+    );
+    inputs::copy_file(&original, &file);
+    let run = Command::new("prlimit").arg("--data=33554432").arg(OURS).arg("fix").arg(&file).status();
+    println!("library: `fix` in 32 MiB of memory of its own (RLIMIT_DATA): {run:?}");
 }
 
 fn tree(table: &mut Table) {
@@ -175,35 +157,53 @@ fn tree(table: &mut Table) {
     };
     let lab = inputs::scratch();
     let copy = lab.path().join("tree");
+    let on_copy = |command: &str| ours([OsStr::new(command), copy.as_os_str()]);
     let (mut first, mut second, mut check) = (Figure::new(), Figure::new(), Figure::new());
     let mut base = Figure::new();
     let size_before = inputs::size_of(&original);
     let mut growth = 0;
-    for _ in 0..3 {
+    for _ in 0..5 {
         inputs::copy_tree(&original, &copy);
         inputs::read_magics(&copy);
         base.add(time(|| inputs::scan_once(&copy)));
         base.add(time(|| inputs::scan_once(&copy)));
-        first.add(run_timed(&mut ours([OsStr::new("fix"), copy.as_os_str()])));
-        second.add(run_timed(&mut ours([OsStr::new("fix"), copy.as_os_str()])));
-        check.add(run_timed(&mut ours([OsStr::new("check"), copy.as_os_str()])));
+        first.add(run_timed(&mut on_copy("fix")));
+        second.add(run_timed(&mut on_copy("fix")));
+        check.add(run_timed(&mut on_copy("check")));
         growth = inputs::size_of(&copy) - size_before;
     }
-    let first = first.done();
-    table.at_most("the tree, `fix`", &first, "walk, four bytes of each, one memmem", &base.done(), 2.0);
+    let (first, mut theirs) = (first.done(), Figure::new());
+    let mut their_growth = 0;
+    for _ in 0..3 {
+        inputs::copy_tree(&original, &copy);
+        inputs::read_magics(&copy);
+        theirs.add(run_timed(&mut inputs::bash_around_patchelf(&patchelf(), &copy)));
+        their_growth = inputs::size_of(&copy) - size_before;
+    }
+    table.faster("the tree, `fix`", &first, "bash around patchelf, as in nixpkgs", &theirs.done(), 200.0);
+    table.at_most("the same", &first, "walk, four bytes of each, one memmem", &base.done(), 2.0);
     table.at_most("the tree, a second `fix`", &second.done(), "the first", &first, 1.2);
     table.at_most("the tree, `check`", &check.done(), "`fix`", &first, 2.0);
-    inputs::copy_tree(&original, &copy);
-    let mut theirs = Figure::new();
-    theirs.add(run_timed(&mut inputs::bash_around_patchelf(&patchelf(), &copy)));
-    table.faster("the tree, `fix`", &first, "bash around patchelf, as in nixpkgs", &theirs.done(), 200.0);
-    let their_growth = inputs::size_of(&copy) - size_before;
-    println!("growth of the tree: ours {growth} bytes, patchelf {their_growth} bytes");
+    table.bytes("the tree, growth", growth, "bash around patchelf", their_growth, 0.1);
+    in_nix_order(table, &original, &copy);
     if drop_caches() {
         inputs::copy_tree(&original, &copy);
         drop_caches();
-        let (read, budget) =
-            (measure::disk_reads(&mut ours([OsStr::new("fix"), copy.as_os_str()])), inputs::read_budget(&copy));
-        println!("cold cache: {read} bytes read, budget {budget}");
+        let read = usage(&mut on_copy("fix")).read;
+        let budget = "1.3 times what can hold evidence, 128 KiB an ELF file, 16 KiB another";
+        table.bytes("the tree, cold cache, read", read, budget, inputs::read_budget(&copy), 1.0);
     }
+}
+
+/// Growth where another hook has set search paths into the store before, as autoPatchelfHook does.
+fn in_nix_order(table: &mut Table, original: &Path, copy: &Path) {
+    inputs::copy_tree(original, copy);
+    inputs::set_store_paths(&patchelf(), copy);
+    let size_before = inputs::size_of(copy);
+    let patched = copy.with_extension("patched");
+    inputs::copy_tree(copy, &patched);
+    run_timed(&mut ours([OsStr::new("fix"), copy.as_os_str()]));
+    run_timed(&mut inputs::bash_around_patchelf(&patchelf(), &patched));
+    let [growth, theirs] = [copy, &patched].map(|tree| inputs::size_of(tree).saturating_sub(size_before));
+    table.bytes("the tree after patchelf has set store paths, growth", growth, "bash around patchelf", theirs, 0.0);
 }

@@ -56,16 +56,23 @@ pub fn drop_caches() -> bool {
     std::fs::write("/proc/sys/vm/drop_caches", "3").is_ok()
 }
 
-/// Bytes that a command makes the disk read (`read_bytes` of /proc/self/io, children that ended included).
-pub fn disk_reads(command: &mut Command) -> u64 {
-    let read = || {
+/// What a command made the system move, in bytes.
+pub struct Usage {
+    /// From the disk (`read_bytes` of /proc/self/io, which counts children that have ended).
+    pub read: u64,
+    /// By write(2) and its like (`wchar`).
+    pub written: u64,
+}
+
+pub fn usage(command: &mut Command) -> Usage {
+    let amount = |name: &str| {
         let text = std::fs::read_to_string("/proc/self/io").unwrap_or_default();
-        let line = text.lines().find_map(|line| line.strip_prefix("read_bytes: "));
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
         line.and_then(|number| number.parse::<u64>().ok()).unwrap_or(0)
     };
-    let before = read();
+    let before = (amount("read_bytes"), amount("wchar"));
     run_timed(command);
-    read() - before
+    Usage { read: amount("read_bytes") - before.0, written: amount("wchar") - before.1 }
 }
 
 /// Cores, processor, kernel.

@@ -5,7 +5,7 @@
 
 use std::collections::HashSet;
 
-use aho_corasick::{AhoCorasick, Input, MatchKind};
+use aho_corasick::{AhoCorasick, AhoCorasickKind, Input, MatchKind};
 use memchr::memmem;
 use object::elf;
 
@@ -42,8 +42,11 @@ fn candidates<'a>(bytes: &'a [u8], names: &'a DriverNames, wanted: Wanted) -> im
 fn all_candidates<'a>(bytes: &'a [u8], names: &'a DriverNames) -> impl Iterator<Item = usize> + 'a {
     let search = names.search.get_or_init(|| {
         let anchors = names.anchors().into_iter().chain(entry_points::ANCHORS.iter().map(|anchor| anchor.as_bytes()));
-        // This fails for patterns of many gigabytes alone.
-        AhoCorasick::builder().match_kind(MatchKind::LeftmostFirst).build(anchors).ok()
+        // The vectorised prefilter does the work; a larger automaton behind it takes longer to build than a small file
+        // to search. This fails for patterns of many gigabytes alone.
+        let mut builder = AhoCorasick::builder();
+        builder.kind(Some(AhoCorasickKind::NoncontiguousNFA)).match_kind(MatchKind::LeftmostFirst);
+        builder.build(anchors).ok()
     });
     let mut from = 0;
     std::iter::from_fn(move || {

@@ -122,13 +122,20 @@ impl Encoding {
         Some(bytes)
     }
 
-    /// The value of the field at the start of `bytes`; `None` if they are too few.
+    /// The value of the field of 1, 2, 4 or 8 bytes at the start of `bytes`; `None` if they are too few.
     pub fn value(&self, bytes: &[u8], size: u8) -> Option<u64> {
-        let bytes = bytes.get(..usize::from(size))?;
-        let join = |value: u64, &byte: &u8| value << 8 | u64::from(byte);
-        Some(match self.endian {
-            Endianness::Big => bytes.iter().fold(0, join),
-            Endianness::Little => bytes.iter().rev().fold(0, join),
+        // Asked for every symbol of a table: no loop over the bytes.
+        let big = matches!(self.endian, Endianness::Big);
+        Some(match size {
+            1 => u64::from(*bytes.first()?),
+            2 => u64::from(
+                bytes.first_chunk().map(|&all| if big { u16::from_be_bytes(all) } else { u16::from_le_bytes(all) })?,
+            ),
+            4 => u64::from(
+                bytes.first_chunk().map(|&all| if big { u32::from_be_bytes(all) } else { u32::from_le_bytes(all) })?,
+            ),
+            8 => bytes.first_chunk().map(|&all| if big { u64::from_be_bytes(all) } else { u64::from_le_bytes(all) })?,
+            _ => return None,
         })
     }
 
