@@ -59,7 +59,7 @@ pub enum Depth {
     First,
     /// Stop at the first piece, also in files that can open nothing themselves.
     FirstName,
-    /// Collect all of it, also in files that can open nothing themselves.
+    /// Collect all of it, also in files that can open nothing themselves. Code is left out where data has some.
     All,
 }
 

@@ -97,6 +97,10 @@ impl Search<'_> {
         // One piece of evidence a name and section is enough.
         let mut known: HashSet<(String, String)> = HashSet::new();
         for region in regions {
+            // Code is not searched for what the data in front of it has shown: it holds next to no strings.
+            if !region.holds_data() && !found.evidence.is_empty() {
+                continue;
+            }
             // A file that opens nothing has functions' names for another reason, and code has none.
             let wanted = if self.opens && region.holds_data() { Wanted::NamesAndFunctions } else { Wanted::Names };
             let constants = self.opens && region.is_code && !elsewhere && found.evidence.is_empty();
