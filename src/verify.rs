@@ -130,7 +130,9 @@ impl Reading {
         let in_window = ProgramHeader { p_offset: 0, ..place.clone() };
         let dynamic = Dynamic::parse(&window, &[in_window], ctx).map_err(failed)?.ok_or("no dynamic table")?;
         let dynamic = dynamic.dyns.iter().map(|entry| (entry.d_tag, entry.d_val));
-        let dynamic = dynamic.take_while(|(tag, _)| *tag != dynamic::DT_NULL).collect();
+        let mut dynamic: Vec<(u64, u64)> = dynamic.collect();
+        let end = dynamic.iter().position(|(tag, _)| *tag == dynamic::DT_NULL);
+        dynamic.truncate(end.ok_or("a dynamic table without a DT_NULL at its end")?);
 
         let count = u64::from(header.e_shnum);
         let size = shdr_size.saturating_mul(count);

@@ -4,7 +4,7 @@ mod support;
 
 use driver_runpath::decide::{Tag, entries};
 use driver_runpath::fixtures::{Access, ByteOrder, Class, Entry, Header, Load, Part, Part::*, Sections, Spec, Symbol};
-use driver_runpath::plan::Rung;
+use driver_runpath::plan::{EntryFor, Rung};
 use support::generated::{Case, Source, Taken, Wish, check};
 
 /// Gives `spec` the search path, checks everything, and says which way was taken.
@@ -166,4 +166,20 @@ fn strings_that_share_bytes_with_the_elf_header_are_left_alone() {
     let change = support::generated::change(Tag::Runpath, Some(LONG.into()));
     let refusal = driver_runpath::plan::plan(&image, &change).expect_err("a refusal");
     assert_eq!(refusal.to_string(), "the ELF header and .dynstr share bytes");
+}
+
+#[test]
+fn a_spare_entry_with_another_tag_behind_it_is_none() {
+    let mut file = Spec { spare: 1, ..Spec::default() }.build().expect("a file");
+    let wanted = support::generated::change(Tag::Runpath, Some(LONG.into()));
+    let entry_from = |file: &[u8]| {
+        let image = driver_runpath::elf::Image::parse(file).expect("an ELF file").expect("a library");
+        let end = image.dynamic.offset.0 as usize + 16 * (image.dynamic.entries.len() + 1);
+        (driver_runpath::plan::plan(&image, &wanted).map(|plan| plan.entry), end)
+    };
+    let (entry, behind) = entry_from(&file);
+    assert_eq!(entry, Ok(EntryFor::Spare));
+    // It ends the table as soon as the first DT_NULL is a search path.
+    file[behind] = 1;
+    assert_ne!(entry_from(&file).0, Ok(EntryFor::Spare));
 }

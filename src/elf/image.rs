@@ -121,7 +121,7 @@ pub struct DynamicTable {
     pub offset: FileOffset,
     /// Its address.
     pub addr: Vaddr,
-    /// How many entries `PT_DYNAMIC` has room for, the `DT_NULL` ones included.
+    /// How many entries there is room for, the `DT_NULL` ones included: what lies behind those is not known.
     pub capacity: usize,
     /// Index of `PT_DYNAMIC` in the program header table.
     pub segment: usize,
@@ -451,13 +451,13 @@ fn parse_dynamic<H: Class>(headers: &Headers, data: &[u8]) -> Result<DynamicTabl
     let (entries, _) = object::pod::slice_from_bytes::<H::Dyn>(bytes, capacity)
         .map_err(|()| Malformed::new("PT_DYNAMIC cannot be read"))?;
     let endian = headers.encoding.endian;
-    let entries: Vec<DynamicEntry> = entries
-        .iter()
-        .map(|entry| DynamicEntry { tag: entry.tag(endian), value: entry.val(endian) })
-        .take_while(|entry| entry.tag != elf::DT_NULL)
-        .collect();
+    let mut all = entries.iter().map(|entry| DynamicEntry { tag: entry.tag(endian), value: entry.val(endian) });
+    let entries: Vec<DynamicEntry> = all.by_ref().take_while(|entry| entry.tag != elf::DT_NULL).collect();
     if entries.len() == capacity {
         return Err(Malformed::new("the dynamic table has no DT_NULL at its end"));
     }
+    // The first DT_NULL, which ended `entries`, and those right behind it.
+    let nulls = all.take_while(|entry| entry.tag == elf::DT_NULL).count().saturating_add(1);
+    let capacity = entries.len().saturating_add(nulls);
     Ok(DynamicTable { entries, offset: place.offset, addr: place.vaddr, capacity, segment })
 }
