@@ -147,7 +147,7 @@ fn library(table: &mut Table) {
         1.0,
     );
     inputs::copy_file(&original, &file);
-    let run = Command::new("prlimit").arg("--data=33554432").arg(OURS).arg("fix").arg(&file).status();
+    let run = Command::new("prlimit").arg("--data=33554432").arg(OURS).args(["fix", "-qq"]).arg(&file).status();
     println!("library: `fix` in 32 MiB of memory of its own (RLIMIT_DATA): {run:?}");
 }
 
