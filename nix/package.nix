@@ -33,7 +33,7 @@ rustPlatform.buildRustPackage (finalAttrs: {
   cargoTestFlags = [ "--lib" ];
 
   postInstall = ''
-    installManPage man/driver-runpath.1
+    installManPage man/*.1
     installShellCompletion completions/driver-runpath.{bash,fish} --zsh completions/_driver-runpath
   '';
 

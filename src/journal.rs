@@ -7,7 +7,8 @@
 //! The journal is a row of blocks of 4,096 bytes at multiples of 4,096, so that the death of the process cannot leave a
 //! block half written. Numbers are little-endian. A block: `MAGIC`, the length of the file before the edit (8 bytes),
 //! the number of the block (4), the number of blocks (4), a checksum of the rest of the block (8), the rest: a piece of
-//! the undo list. The list: for each edit, in order, offset (8), length (8), 1 for zeros or 0 (1), the bytes if not zeros.
+//! the undo list. Mode bits and capabilities are not in it: who can write the file could ask a later run, by another
+//! user, for any of them. The list: for each edit, in order, offset (8), length (8), 1 for zeros or 0 (1), the bytes if not zeros.
 
 use crate::plan::Plan;
 

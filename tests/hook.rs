@@ -14,8 +14,6 @@ const BINARY: &str = env!("CARGO_BIN_EXE_driver-runpath");
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 const TMP: &str = env!("CARGO_TARGET_TMPDIR");
 
-const NO_TOOLS: &[&str] = &[];
-
 /// With this variable set, a missing tool is a failure.
 const REQUIRE_TOOLS: &str = "DRIVER_RUNPATH_REQUIRE_TOOLS";
 const NIXPKGS: &str = "DRIVER_RUNPATH_NIXPKGS";
@@ -33,7 +31,6 @@ fn main() {
             references,
         ),
         real_stdenv(),
-        trial("the_man_page_names_every_command_and_option", NO_TOOLS, man_page),
         trial("bash_completes_commands_and_options", &["bash"], bash_completion),
     ];
     trials.extend(bash_cases());
@@ -101,7 +98,7 @@ fn bash_cases() -> Vec<Trial> {
 
 fn shell_scripts() -> Vec<PathBuf> {
     let mut scripts = Vec::new();
-    for dir in ["completions", "hook", "nix/tests", "tests/hook"] {
+    for dir in ["hook", "nix/tests", "tests/hook"] {
         for entry in fs::read_dir(Path::new(ROOT).join(dir)).expect("the folder is there") {
             let path = entry.expect("the folder can be read").path();
             if ["sh", "bash"].iter().any(|known| path.extension() == Some(OsStr::new(known))) {
@@ -185,50 +182,14 @@ fn real_stdenv() -> Trial {
 
 // --- what the package installs beside the binary ----------------------------------------------
 
-/// The words of the help that start a line and satisfy `keep`: commands, or options.
-fn help_words(arguments: &[&str], keep: impl Fn(&str) -> bool) -> Result<Vec<String>, Failed> {
-    let help = run(Command::new(BINARY).args(arguments).arg("-h"))?;
-    let help = String::from_utf8_lossy(&help.stdout).into_owned();
-    let words = help.lines().filter(|line| line.starts_with("  ")).flat_map(str::split_whitespace);
-    Ok(words.filter(|word| keep(word)).map(|word| word.trim_end_matches(['.', ',']).to_owned()).collect())
-}
-
-fn commands(of: &[&str]) -> Result<Vec<String>, Failed> {
-    let help = run(Command::new(BINARY).args(of).arg("-h"))?;
-    let help = String::from_utf8_lossy(&help.stdout).into_owned();
-    let lines = help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
-    Ok(lines.filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect())
-}
-
-fn man_page() -> Result<(), Failed> {
-    let page = fs::read_to_string(Path::new(ROOT).join("man/driver-runpath.1"))?.replace('\\', "");
-    let mut missing = Vec::new();
-    let mut all: Vec<Vec<String>> = commands(&[])?.into_iter().map(|command| vec![command]).collect();
-    all.extend(commands(&["runpath"])?.into_iter().map(|operation| vec!["runpath".into(), operation]));
-    for words in all {
-        let words: Vec<&str> = words.iter().map(String::as_str).collect();
-        let command = words.join(" ");
-        for option in help_words(&words, |word| word.starts_with("--"))? {
-            if option != "--help" && !page.contains(&option) {
-                missing.push(format!("{command} {option}"));
-            }
-        }
-        let command = words.last().copied().unwrap_or_default();
-        if !page.contains(&format!(".B {command}\n")) {
-            missing.push(command.to_owned());
-        }
-    }
-    if missing.is_empty() { Ok(()) } else { Err(format!("not in man/driver-runpath.1: {missing:?}").into()) }
-}
-
 fn bash_completion() -> Result<(), Failed> {
     const SCRIPT: &str = r#"
         source completions/driver-runpath.bash
         COMP_WORDS=(driver-runpath "") COMP_CWORD=1
-        _driver_runpath "$0"
+        _driver__runpath driver-runpath "" driver-runpath
         [[ " ${COMPREPLY[*]} " == *" fix "* ]] || exit 1
         COMP_WORDS=(driver-runpath fix --dry) COMP_CWORD=2
-        _driver_runpath "$0"
+        _driver__runpath driver-runpath --dry fix
         [[ ${COMPREPLY[*]} == --dry-run ]]
     "#;
     run(Command::new("bash").args(["-c", SCRIPT, BINARY])).map(drop)

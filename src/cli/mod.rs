@@ -7,9 +7,45 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+const EXAMPLES: &str = "\
+Examples:
+  driver-runpath check ~/venv           which files load the driver, which would miss it, and why
+  driver-runpath fix --dry-run ~/venv   what would change
+  driver-runpath fix ~/venv             give those files the driver's directory
+  driver-runpath explain libfoo.so      where the loader would find the driver for one file
+  driver-runpath runpath print libfoo.so
+
+Exit status: 0, all is well; 1, a file would miss the driver, or was refused; 2, an error. An error with one file does
+not stop the others.";
+
+const FIX_EXAMPLES: &str = "\
+Examples:
+  driver-runpath fix ~/venv                        every file below ~/venv that loads the driver
+  driver-runpath fix --all libplugin.so            this file, whatever it loads
+  driver-runpath fix --exclude '*.debug' out lib   two trees, without separate debug files
+  driver-runpath fix --driver-link /opt/gpu out    another system's driver
+
+Environment: files in the Nix store (NIX_STORE_DIR, else /nix/store) are refused, unless NIX_BUILD_TOP says that this is
+a build.";
+
+const CHECK_EXAMPLES: &str = "\
+Examples:
+  driver-runpath check ~/venv
+  driver-runpath check --json ~/venv | jq '.files[] | select(.verdict == \"misses\").path'";
+
+const EXPLAIN_EXAMPLES: &str = "\
+Examples:
+  driver-runpath explain ~/venv/lib/libfoo.so
+  driver-runpath explain --loaded-by bin/app lib/libfoo.so   with the DT_RPATH that it inherits
+  driver-runpath explain --sysroot /mnt/nixos /mnt/nixos/opt/app/libfoo.so";
+
 /// Puts the GPU driver's directory first in the search path (DT_RUNPATH) of the ELF files that load the driver.
+///
+/// A program finds the libraries of the GPU driver, such as libcuda.so.1, only if the object that opens them has the
+/// driver's directory in its own search path. This program finds the files that load the driver, by DT_NEEDED or by
+/// dlopen(3), and puts that directory first, in place.
 #[derive(Debug, Parser)]
-#[command(version, arg_required_else_help = true, disable_help_subcommand = true)]
+#[command(version, arg_required_else_help = true, disable_help_subcommand = true, after_help = EXAMPLES)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -22,15 +58,18 @@ pub enum Command {
     /// Give every file that loads the driver the driver's directory, in place.
     ///
     /// Exit status: 0, every file that loads the driver finds it; 1, a file was refused and is as it was; 2, an error.
+    #[command(after_help = FIX_EXAMPLES)]
     Fix(Fix),
     /// Say which files load the driver, whether they find it, and why we think so. Changes nothing.
     ///
     /// Exit status: 0, all files that load the driver find it; 1, some file would miss it; 2, an error.
+    #[command(after_help = CHECK_EXAMPLES)]
     Check(Check),
     /// Say of one file what it is, why it is believed to load the driver, and what the loader would find for it.
     /// Changes and runs nothing.
     ///
     /// Exit status: 0, explained, whatever the answer; 2, an error.
+    #[command(after_help = EXPLAIN_EXAMPLES)]
     Explain(Explain),
     /// Print, set, extend, shrink or remove the search path of the files named, whatever they load.
     ///
