@@ -4,14 +4,14 @@ mod cli;
 mod progress;
 
 use std::ffi::{OsStr, OsString};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, IsTerminal, Write};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context, anyhow, bail};
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use driver_runpath::apply::Durability;
 use driver_runpath::check::check;
 use driver_runpath::decide::{Policy, Tag};
@@ -21,8 +21,8 @@ use driver_runpath::fix::{self, DriverDirs, fix};
 use driver_runpath::links::Protection;
 use driver_runpath::patchelf;
 use driver_runpath::report::{
-    Leniency, Status, Verbosity, Voice, check_json, check_text, error_line, explain_json, explain_text, fix_json,
-    fix_text, printed, runpath_text,
+    Leniency, Screen, Status, Verbosity, Voice, check_json, check_text, error_line, explain_json, explain_text,
+    fix_json, fix_text, printed, runpath_text,
 };
 use driver_runpath::runpath::{self, Operation, tidy};
 use driver_runpath::sysroot::Sysroot;
@@ -81,7 +81,7 @@ fn run_fix(command: Fix) -> anyhow::Result<Status> {
         let _progress = Progress::start(&options.looked_at);
         fix(&selection.paths, &options)
     };
-    let voice = Voice { verbosity: verbosity(&selection), leniency: leniency(&selection) };
+    let voice = voice(&selection);
     let told = || {
         let (mut out, mut errors) = outputs();
         if command.json {
@@ -107,13 +107,13 @@ fn run_check(command: Check) -> anyhow::Result<Status> {
             &looked_at,
         )
     };
-    let voice = Voice { verbosity: verbosity(&selection), leniency: leniency(&selection) };
+    let voice = voice(&selection);
     let told = || {
         let (mut out, mut errors) = outputs();
         if command.json {
             writeln!(out, "{}", check_json(&report, leniency(&selection))?)?;
         } else {
-            check_text(&report, &voice, &mut out, &mut errors)?;
+            check_text(&report, &mending(&selection), &voice, &mut out, &mut errors)?;
         }
         Ok(out.flush()?)
     };
@@ -172,6 +172,40 @@ fn exclude(selection: &Selection) -> anyhow::Result<Exclude> {
 
 fn outputs() -> (impl Write, impl Write) {
     (BufWriter::new(io::stdout().lock()), io::stderr().lock())
+}
+
+fn voice(selection: &Selection) -> Voice {
+    Voice { verbosity: verbosity(selection), leniency: leniency(selection), screen: screen() }
+}
+
+/// The terminal that the report goes to.
+fn screen() -> Option<Screen> {
+    const USUAL: usize = 80;
+    let out = io::stdout();
+    if !out.is_terminal() {
+        return None;
+    }
+    let columns = rustix::termios::tcgetwinsize(&out).map_or(0, |size| usize::from(size.ws_col));
+    let colours = anstream::AutoStream::choice(&out) != anstream::ColorChoice::Never;
+    Some(Screen { columns: if columns == 0 { USUAL } else { columns }, colours })
+}
+
+/// The command that mends what `check` of the same selection found.
+fn mending(selection: &Selection) -> String {
+    let Selection { paths, driver_link, driver_libs, groups, exclude, skip_damaged, quiet: _, verbose: _ } = selection;
+    let mut words: Vec<OsString> = ["driver-runpath", "fix"].map(OsString::from).to_vec();
+    let mut option = |name: &str, value: &OsStr| words.extend([OsString::from(name), value.to_owned()]);
+    driver_link.iter().for_each(|link| option("--driver-link", link));
+    driver_libs.iter().for_each(|lib| option("--driver-lib", OsStr::new(lib)));
+    exclude.iter().for_each(|glob| option("--exclude", OsStr::new(glob)));
+    let group_names = groups.iter().filter_map(ValueEnum::to_possible_value);
+    group_names.for_each(|group| option("--group", OsStr::new(group.get_name())));
+    words.extend(skip_damaged.then(|| OsString::from("--skip-damaged")));
+    words.extend(paths.iter().any(|path| path.as_os_str().as_encoded_bytes().starts_with(b"-")).then(|| "--".into()));
+    words.extend(paths.iter().map(|path| path.as_os_str().to_owned()));
+    // A word with a NUL byte cannot have come from a command line.
+    let quoted = shlex::bytes::try_join(words.iter().map(|word| word.as_encoded_bytes()));
+    String::from_utf8_lossy(&quoted.unwrap_or_default()).into_owned()
 }
 
 fn leniency(selection: &Selection) -> Leniency {

@@ -5,12 +5,14 @@ mod explain_text;
 mod json;
 mod machine;
 mod runpath;
+mod screen;
 mod text;
 
 pub use explain_json::{EXPLAIN_SCHEMA, explain_json};
 pub use explain_text::explain_text;
 pub use json::{SCHEMA, check_json, fix_json};
 pub use runpath::{printed, runpath_text};
+pub use screen::Screen;
 pub use text::{Verbosity, Voice, check_text, error_line, fix_text};
 
 use crate::Error;

@@ -5,6 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::Leniency;
+use super::screen::{Screen, check_groups, fix_table};
 use crate::Error;
 use crate::check::{self, Judged, Verdict};
 use crate::decide::{Current, Tag};
@@ -32,6 +33,15 @@ pub struct Voice {
     pub verbosity: Verbosity,
     /// Which errors are only warnings.
     pub leniency: Leniency,
+    /// The terminal that is written to; without one each file has a line of its own, with all that is known.
+    pub screen: Option<Screen>,
+}
+
+impl Voice {
+    /// The terminal, unless every detail is wanted.
+    fn table_on(&self) -> Option<Screen> {
+        self.screen.filter(|_| self.verbosity == Verbosity::Lines)
+    }
 }
 
 /// Bytes of a file's name or search path, harmless on a terminal: control characters and bytes that are not UTF-8 are
@@ -80,6 +90,43 @@ fn reasons(detection: &Detection) -> String {
     match detection.evidence.as_slice() {
         [] => "taken without detection".to_owned(),
         all => all.iter().map(evidence).collect::<Vec<_>>().join(", "),
+    }
+}
+
+/// The evidence in a few words: what it was, not where.
+pub(super) fn evidence_in_short(detection: &Detection) -> String {
+    const MOST: usize = 2;
+    if detection.evidence.is_empty() {
+        return "was taken undetected".to_owned();
+    }
+    let mut words: Vec<String> = Vec::new();
+    let mut verb = "";
+    for found in &detection.evidence {
+        let this = match found.kind {
+            EvidenceKind::Needed => "needs",
+            EvidenceKind::DlopenNote => "declares",
+            EvidenceKind::Soname | EvidenceKind::Format => "names",
+            EvidenceKind::EntryPoint => "uses",
+            EvidenceKind::Immediate => "builds",
+        };
+        let what = harmless(found.what.as_bytes());
+        if words.iter().any(|word| word.ends_with(&what)) {
+            continue;
+        }
+        words.push(if this == verb { what } else { format!("{this} {what}") });
+        verb = this;
+    }
+    let more = words.len().saturating_sub(MOST);
+    words.truncate(MOST);
+    let named = words.join(", ");
+    if more == 0 { named } else { format!("{named} and {more} more") }
+}
+
+/// Who is likely to open what the file only names.
+pub(super) fn with_openers(openers: &[PathBuf]) -> String {
+    match openers {
+        [] => "; opens nothing itself".to_owned(),
+        [first, ..] => format!("; likely opened by {}", name(first)),
     }
 }
 
@@ -151,15 +198,17 @@ pub fn error_line(path: &Path, error: &Error, errors: &mut impl Write) -> io::Re
 /// # Errors
 /// What writing answers.
 pub fn fix_text(report: &fix::Report, voice: &Voice, out: &mut impl Write, errors: &mut impl Write) -> io::Result<()> {
-    let Voice { verbosity, leniency } = *voice;
+    let Voice { verbosity, leniency, .. } = *voice;
     let dry_run = report.dry_run;
     let mut totals = Totals::default();
+    let mut rows = Vec::new();
     for file in &report.files {
         totals.count(&file.outcome);
         let is_loader = matches!(file.outcome, Outcome::Changed(_) | Outcome::AlreadyRight);
         let broken_sections = file.broken_sections.as_deref().filter(|_| is_loader || file.named);
         warnings(errors, &file.path, broken_sections, &file.detection)?;
         match &file.outcome {
+            Outcome::Changed(changed) if voice.table_on().is_some() => rows.push((file, changed)),
             Outcome::Changed(changed) if verbosity >= Verbosity::Lines => {
                 writeln!(out, "{}", changed_line(file, changed, dry_run))?;
             }
@@ -181,6 +230,9 @@ pub fn fix_text(report: &fix::Report, voice: &Voice, out: &mut impl Write, error
             }
             _ => {}
         }
+    }
+    if let Some(screen) = voice.table_on().filter(|_| !rows.is_empty()) {
+        write!(out, "{}", fix_table(&rows, dry_run, screen))?;
     }
     for (path, error) in &report.problems {
         // "skipped" is no trouble, so that -q is without it.
@@ -265,18 +317,20 @@ impl Totals {
     }
 }
 
-/// Writes the report of `check`.
+/// Writes the report of `check`. `mending` is the command that mends what is wrong.
 ///
 /// # Errors
 /// What writing answers.
 pub fn check_text(
     report: &check::Report,
+    mending: &str,
     voice: &Voice,
     out: &mut impl Write,
     errors: &mut impl Write,
 ) -> io::Result<()> {
-    let Voice { verbosity, leniency } = *voice;
+    let Voice { verbosity, leniency, .. } = *voice;
     let (mut loaders, mut missing) = (0u64, 0u64);
+    let mut rows: Vec<(&Path, &Judged)> = Vec::new();
     for file in &report.files {
         let judged = match &file.result {
             Ok(Ok(judged)) => judged,
@@ -298,9 +352,14 @@ pub fn check_text(
         let broken_sections = broken_sections.filter(|_| file.named || judged.verdict != Verdict::NotALoader);
         warnings(errors, &file.path, broken_sections, &judged.detection)?;
         let wanted = file.named || judged.verdict != Verdict::NotALoader || verbosity >= Verbosity::All;
-        if wanted && verbosity >= Verbosity::Lines {
+        if wanted && voice.table_on().is_some() {
+            rows.push((&file.path, judged));
+        } else if wanted && verbosity >= Verbosity::Lines {
             writeln!(out, "{}", verdict_line(&file.path, judged))?;
         }
+    }
+    if let Some(screen) = voice.table_on() {
+        write!(out, "{}", check_groups(&rows, screen))?;
     }
     for (path, error) in &report.problems {
         // "skipped" is no trouble, so that -q is without it.
@@ -315,6 +374,9 @@ pub fn check_text(
             "{} ELF files, {loaders} load the driver: {good} find it, {missing} miss it",
             report.files.len()
         )?;
+    }
+    if missing > 0 && verbosity >= Verbosity::Lines {
+        writeln!(out, "mend with: {}", harmless(mending.as_bytes()))?;
     }
     Ok(())
 }

@@ -1,0 +1,140 @@
+//! How a report looks on a terminal: columns that fit it, and colours where it has some.
+
+use std::path::{Component, Path};
+
+use anstyle::{AnsiColor, Style};
+
+use super::text::{evidence_in_short, harmless, name, with_openers};
+use crate::check::{Judged, Verdict};
+use crate::fix::{Changed, Fixed};
+
+/// A terminal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Screen {
+    /// Its width, in characters.
+    pub columns: usize,
+    /// Whether it shows colours, and the user wants them.
+    pub colours: bool,
+}
+
+impl Screen {
+    fn paint(self, style: Style, text: &str) -> String {
+        if self.colours { format!("{style}{text}{style:#}") } else { text.to_owned() }
+    }
+
+    fn heading(self, text: &str) -> String {
+        self.paint(Style::new().bold(), text)
+    }
+}
+
+/// The table of changed files: which, why, and where the new string went.
+pub(super) fn fix_table(rows: &[(&Fixed, &Changed)], dry_run: bool, screen: Screen) -> String {
+    const GAP: usize = 2;
+    const WHY_AT_MOST: usize = 28;
+    let cells: Vec<[String; 3]> = rows
+        .iter()
+        .map(|(file, changed)| {
+            let why = evidence_in_short(&file.detection);
+            [name(&file.path), why, format!("{}, +{}", changed.rung, changed.growth)]
+        })
+        .collect();
+    let heads = [if dry_run { "would change" } else { "changed" }, "because it", "how, bytes"];
+    let widest = |column: usize, head: &str| {
+        let cells = cells.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
+        cells.chain([head.len()]).max().unwrap_or(0)
+    };
+    let [_, why, how] = [0, 1, 2].map(|column| widest(column, heads[column]));
+    let why = why.min(WHY_AT_MOST);
+    let file = widest(0, heads[0]).min(screen.columns.saturating_sub(why + how + 2 * GAP).max(heads[0].len()));
+    let mut table = screen.heading(&format!("{:file$}  {:why$}  {}", heads[0], heads[1], heads[2]));
+    table.push('\n');
+    for [path, reason, room] in &cells {
+        let (path, reason) = (last(path, file), first(reason, why));
+        table.push_str(&format!("{path:file$}  {reason:why$}  {room}\n"));
+    }
+    table
+}
+
+/// The verdicts by package directory.
+pub(super) fn check_groups(rows: &[(&Path, &Judged)], screen: Screen) -> String {
+    let mut groups = String::new();
+    let mut current = None;
+    for (path, judged) in rows {
+        let package = package_of(path);
+        if current != Some(package) {
+            current = Some(package);
+            groups.push_str(&screen.heading(&name(package)));
+            groups.push('\n');
+        }
+        let (word, style, more) = match &judged.verdict {
+            Verdict::Finds => ("finds ", AnsiColor::Green.on_default(), String::new()),
+            Verdict::Misses => ("MISSES", AnsiColor::Red.on_default().bold(), String::new()),
+            Verdict::FindsStub(stub) => {
+                ("STUB  ", AnsiColor::Red.on_default().bold(), format!("; {} comes first", harmless(stub)))
+            }
+            Verdict::NamesOnly => ("names ", Style::new().dimmed(), with_openers(&judged.openers)),
+            Verdict::NotALoader => ("-     ", Style::new().dimmed(), String::new()),
+        };
+        let below = name(path.strip_prefix(package).unwrap_or(path));
+        let why = match judged.verdict {
+            Verdict::NotALoader => "does not load the driver".to_owned(),
+            _ => evidence_in_short(&judged.detection),
+        };
+        let room = screen.columns.saturating_sub(word.len() + 3);
+        let line = format!("{below}  {why}{more}");
+        groups.push_str(&format!("  {} {}\n", screen.paint(style, word), first(&line, room)));
+    }
+    groups
+}
+
+/// The directory that a package lies in: that of the file, without a last `lib` or `bin`.
+fn package_of(path: &Path) -> &Path {
+    const PARTS: [&str; 6] = ["lib", "lib64", "lib32", "bin", "sbin", "libexec"];
+    let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let is_part = matches!(directory.components().next_back(), Some(Component::Normal(last)) if PARTS.iter().any(|part| last == *part));
+    directory.parent().filter(|above| is_part && !above.as_os_str().is_empty()).unwrap_or(directory)
+}
+
+/// The first `width` characters, with a sign where some are left out.
+fn first(text: &str, width: usize) -> String {
+    if text.chars().count() <= width {
+        return text.to_owned();
+    }
+    text.chars().take(width.saturating_sub(1)).chain(['…']).collect()
+}
+
+/// The last `width` characters, with a sign where some are left out.
+fn last(text: &str, width: usize) -> String {
+    let count = text.chars().count();
+    if count <= width {
+        return text.to_owned();
+    }
+    ['…'].into_iter().chain(text.chars().skip(count - width.saturating_sub(1).min(count))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_too_long_is_cut_where_it_says_least() {
+        assert_eq!(last("/opt/app/lib/libx.so", 10), "…b/libx.so");
+        assert_eq!(last("libx.so", 10), "libx.so");
+        assert_eq!(first("names libcuda.so.1", 10), "names lib…");
+        assert_eq!(last("äöü", 2), "…ü");
+        assert_eq!(last("abc", 0), "…");
+    }
+
+    #[test]
+    fn a_package_is_the_directory_above_lib() {
+        for (path, package) in [
+            ("/v/nvidia/cublas/lib/libx.so", "/v/nvidia/cublas"),
+            ("/v/torch/_C.so", "/v/torch"),
+            ("lib/libx.so", "lib"),
+            ("libx.so", "."),
+            ("/lib/libx.so", "/"),
+        ] {
+            assert_eq!(package_of(Path::new(path)), Path::new(package), "{path}");
+        }
+    }
+}
