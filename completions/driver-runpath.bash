@@ -69,7 +69,7 @@ _driver__runpath() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        driver__subcmd__runpath__subcmd__check)
+        driver__runpath__subcmd__check)
             opts="-q -v -h --driver-link --driver-lib --group --exclude --skip-damaged --quiet --verbose --json --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -99,7 +99,7 @@ _driver__runpath() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        driver__subcmd__runpath__subcmd__explain)
+        driver__runpath__subcmd__explain)
             opts="-h --sysroot --loaded-by --driver-link --driver-lib --json --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -129,7 +129,7 @@ _driver__runpath() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        driver__subcmd__runpath__subcmd__fix)
+        driver__runpath__subcmd__fix)
             opts="-q -v -n -h --driver-link --driver-lib --group --exclude --skip-damaged --quiet --verbose --dry-run --all --prepend --force-rpath --force-runpath --sync --break-links --json --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -163,7 +163,7 @@ _driver__runpath() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        driver__subcmd__runpath__subcmd__patchelf)
+        driver__runpath__subcmd__patchelf)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -177,7 +177,7 @@ _driver__runpath() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        driver__subcmd__runpath__subcmd__runpath)
+        driver__runpath__subcmd__runpath)
             opts="-h --help print set prepend append remove shrink"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -191,7 +191,7 @@ _driver__runpath() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        driver__subcmd__runpath__subcmd__runpath__subcmd__append)
+        driver__runpath__subcmd__runpath__subcmd__append)
             opts="-o -n -q -h --output --dry-run --force-rpath --force-runpath --break-links --sync --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -213,7 +213,7 @@ _driver__runpath() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        driver__subcmd__runpath__subcmd__runpath__subcmd__prepend)
+        driver__runpath__subcmd__runpath__subcmd__prepend)
             opts="-o -n -q -h --output --dry-run --force-rpath --force-runpath --break-links --sync --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -235,7 +235,7 @@ _driver__runpath() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        driver__subcmd__runpath__subcmd__runpath__subcmd__print)
+        driver__runpath__subcmd__runpath__subcmd__print)
             opts="-h --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -249,7 +249,7 @@ _driver__runpath() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        driver__subcmd__runpath__subcmd__runpath__subcmd__remove)
+        driver__runpath__subcmd__runpath__subcmd__remove)
             opts="-o -n -q -h --output --dry-run --force-rpath --force-runpath --break-links --sync --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -271,7 +271,7 @@ _driver__runpath() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        driver__subcmd__runpath__subcmd__runpath__subcmd__set)
+        driver__runpath__subcmd__runpath__subcmd__set)
             opts="-o -n -q -h --output --dry-run --force-rpath --force-runpath --break-links --sync --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -293,7 +293,7 @@ _driver__runpath() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        driver__subcmd__runpath__subcmd__runpath__subcmd__shrink)
+        driver__runpath__subcmd__runpath__subcmd__shrink)
             opts="-o -n -q -h --allowed-prefix --output --dry-run --force-rpath --force-runpath --break-links --sync --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )

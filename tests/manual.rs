@@ -40,7 +40,11 @@ fn the_manual_pages_are_those_of_this_command_line() {
 fn the_completions_are_those_of_this_command_line() {
     let generated = tempfile::tempdir().expect("a directory");
     for shell in [Shell::Bash, Shell::Fish, Shell::Zsh] {
-        generate_to(shell, &mut cli::Cli::command(), PROGRAM, generated.path()).expect("a script");
+        let script = generate_to(shell, &mut cli::Cli::command(), PROGRAM, generated.path()).expect("a script");
+        // clap_complete 4.6 takes the hyphen of the name for the one between a command and its subcommand, in one of
+        // two places. `tests/hook.rs` runs the result.
+        let text = fs::read_to_string(&script).expect("the script");
+        fs::write(&script, text.replace("driver__subcmd__runpath", "driver__runpath")).expect("a script");
     }
     assert_same(generated.path(), &Path::new(env!("CARGO_MANIFEST_DIR")).join("completions"));
 }
