@@ -3,8 +3,11 @@
 # driver in a directory that no loader knows. Needs cargo and a C compiler.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
-cargo build --quiet --release --manifest-path "$here/../Cargo.toml"
-driver_runpath=${CARGO_TARGET_DIR:-$here/../target}/release/driver-runpath
+driver_runpath=${DRIVER_RUNPATH-}
+if [ -z "$driver_runpath" ]; then
+  cargo build --quiet --release --manifest-path "$here/../Cargo.toml"
+  driver_runpath=${CARGO_TARGET_DIR:-$here/../target}/release/driver-runpath
+fi
 
 demo=$(mktemp -d)
 trap 'rm -rf "$demo"' EXIT

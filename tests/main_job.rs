@@ -90,7 +90,7 @@ fn opener_library() -> Done {
     let run = driver_runpath([OsStr::new("fix"), &link, lab.path("bin").as_os_str(), lab.path("lib").as_os_str()]);
     let run = run.expect(0)?;
     same(finds_driver(&program)?, true, "found afterwards")?;
-    contains(&run.out, "2 ELF files, 1 load the driver: 1 changed, 0 already right, 0 refused")?;
+    contains(&run.out, "2 ELF files, 1 loads the driver: 1 changed, 0 already right, 0 refused")?;
     contains(&run.out, &format!("changed: {}: names libcuda.so.1 in .rodata", library.display()))?;
     same(fs::read(&program)? == unchanged, true, "the program itself opens nothing and is as it was")
 }
@@ -242,7 +242,7 @@ fn second_run() -> Done {
     driver_runpath([OsStr::new("fix"), path.as_os_str()]).expect(0)?;
     let (bytes, before) = (fs::read(&path)?, stat(&path)?);
     let run = driver_runpath([OsStr::new("fix"), path.as_os_str()]).expect(0)?;
-    contains(&run.out, "1 load the driver: 0 changed, 1 already right")?;
+    contains(&run.out, "1 loads the driver: 0 changed, 1 already right")?;
     same(fs::read(&path)? == bytes, true, "same bytes")?;
     same(stat(&path)?, before, "mode, time, inode")
 }
@@ -274,7 +274,7 @@ fn only_loaders() -> Done {
     lab.fixture("x86_64/libopens.so", "tree/deep/er/libopens.so")?;
     let bytes = fs::read(&path)?;
     let run = driver_runpath([OsStr::new("fix"), lab.root().as_os_str()]).expect(0)?;
-    contains(&run.out, "2 ELF files, 1 load the driver: 1 changed, 0 already right, 0 refused; 0 errors")?;
+    contains(&run.out, "2 ELF files, 1 loads the driver: 1 changed, 0 already right, 0 refused; 0 errors")?;
     same(fs::read(&path)? == bytes, true, "same bytes")
 }
 
@@ -327,7 +327,7 @@ fn hard_links_inside() -> Done {
     let run = driver_runpath([OsStr::new("fix"), again.as_os_str()]).expect(1)?;
     contains(&run.err, "1 more hard link(s)")?;
     let run = driver_runpath([OsStr::new("fix"), again.as_os_str(), lab.path("tree").as_os_str()]).expect(0)?;
-    contains(&run.out, "1 ELF files, 1 load the driver: 1 changed")?;
+    contains(&run.out, "1 ELF file, 1 loads the driver: 1 changed")?;
     same(stat(&first)?.2, stat(&second)?.2, "inode")
 }
 
@@ -393,7 +393,7 @@ fn left_copy() -> Done {
     fs::write(lab.path("tree/.driver-runpath-abc123"), b"\x7fELF, half of a copy")?;
     let tree = lab.path("tree");
     let run = driver_runpath([OsStr::new("fix"), tree.as_os_str()]).expect(0)?;
-    contains(&run.out, "1 ELF files, 1 load the driver: 1 changed")
+    contains(&run.out, "1 ELF file, 1 loads the driver: 1 changed")
 }
 
 fn unread_report() -> Done {
@@ -433,7 +433,7 @@ fn excluded() -> Done {
     lab.fixture("x86_64/libopens.so", "tree/b/libopens.so")?;
     let tree = lab.path("tree");
     let args = [OsStr::new("check"), OsStr::new("--exclude=a"), tree.as_os_str()];
-    contains(&driver_runpath(args).expect(1)?.out, "1 ELF files, 1 load the driver")?;
+    contains(&driver_runpath(args).expect(1)?.out, "1 ELF file, 1 loads the driver")?;
     let args = [OsStr::new("check"), OsStr::new("--exclude=*/libopens.so"), tree.as_os_str()];
     contains(&driver_runpath(args).expect(0)?.out, "0 ELF files")
 }

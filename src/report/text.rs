@@ -247,6 +247,11 @@ pub fn fix_text(report: &fix::Report, voice: &Voice, out: &mut impl Write, error
     Ok(())
 }
 
+/// `1 file`, `2 files`.
+fn counted(count: u64, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
 fn changed_line(file: &fix::Fixed, changed: &Changed, dry_run: bool) -> String {
     let new = search_path(Some((changed.decision.tag, &changed.decision.path)));
     let mut line = format!(
@@ -303,15 +308,19 @@ impl Totals {
 
     fn line(&self, report: &fix::Report, dry_run: bool) -> String {
         format!(
-            "{} ELF files, {} {}: {} {}, {} already right, {} refused; {} errors; {:.3} s",
-            report.files.len(),
+            "{}, {} {}: {} {}, {} already right, {} refused; {}; {:.3} s",
+            counted(report.files.len() as u64, "ELF file"),
             self.loaders,
-            if report.all { "taken without detection" } else { "load the driver" },
+            match (report.all, self.loaders) {
+                (true, _) => "taken without detection",
+                (false, 1) => "loads the driver",
+                (false, _) => "load the driver",
+            },
             self.changed,
             if dry_run { "would change" } else { "changed" },
             self.right,
             self.refused,
-            self.errors,
+            counted(self.errors, "error"),
             report.time.as_secs_f64(),
         )
     }
@@ -369,10 +378,14 @@ pub fn check_text(
     }
     if verbosity >= Verbosity::Summary {
         let good = loaders - missing;
+        let verb = |count: u64, one: &str, more: &str| format!("{count} {}", if count == 1 { one } else { more });
         writeln!(
             out,
-            "{} ELF files, {loaders} load the driver: {good} find it, {missing} miss it",
-            report.files.len()
+            "{}, {}: {}, {}",
+            counted(report.files.len() as u64, "ELF file"),
+            verb(loaders, "loads the driver", "load the driver"),
+            verb(good, "finds it", "find it"),
+            verb(missing, "misses it", "miss it"),
         )?;
     }
     if missing > 0 && verbosity >= Verbosity::Lines {

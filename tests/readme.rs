@@ -1,0 +1,157 @@
+//! The README shows what the program prints: its blocks with output are run, and its picture is made from a real run.
+//! `SNAPSHOTS=overwrite cargo test --test readme` renews the picture.
+
+mod support;
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use snapbox::{Assert, Data};
+use support::lab::Lab;
+use support::tools::trial;
+
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+const BINARY: &str = env!("CARGO_BIN_EXE_driver-runpath");
+
+fn main() {
+    let trials = vec![
+        trial("the_demo_prints_what_the_readme_shows", &["cc"], || same("sh testdata/demo.sh", demo()?)),
+        trial("explain_prints_what_the_readme_shows", &["cc"], || {
+            same("driver-runpath explain lib/libopens.so", console("explain lib/libopens.so")?)
+        }),
+        trial("runpath_prints_what_the_readme_shows", &["cc"], || {
+            same("driver-runpath runpath print lib/libfoo.so", console("runpath")?)
+        }),
+        trial("the_picture_is_that_of_a_real_run", &["script"], picture),
+        Trial::test("every_option_of_the_readme_is_one", options),
+    ];
+    libtest_mimic::run(&Arguments::from_args(), trials).exit();
+}
+
+fn readme() -> Result<String, Failed> {
+    Ok(fs::read_to_string(Path::new(ROOT).join("README.md"))?)
+}
+
+/// The lines of the block that starts with the command, or with `$ ` and the command.
+fn block(command: &str) -> Result<String, Failed> {
+    let readme = readme()?;
+    let mut blocks = readme.split("\n```").skip(1).step_by(2).filter_map(|block| block.split_once('\n'));
+    let found = blocks.find(|(_, lines)| lines.lines().next() == Some(&format!("$ {command}")));
+    let (_, lines) = found.ok_or_else(|| format!("the README has no block that starts with {command}"))?;
+    Ok(format!("{lines}\n"))
+}
+
+/// What depends on the machine and its linker: times, the rung, the system's loader.
+fn without_machine(text: &str) -> String {
+    let known = |line: &&str| !line.contains("loader: ") && !line.contains("it tries first: ");
+    let same = |line: &str| {
+        let line = line.split("; 0.").next().unwrap_or_default();
+        line.rfind("; ").filter(|_| line.ends_with(" bytes")).map_or(line, |rung| &line[..rung]).to_owned() + "\n"
+    };
+    text.lines().filter(known).map(same).collect()
+}
+
+fn same(command: &str, printed: String) -> Result<(), Failed> {
+    let shown = block(command)?;
+    Assert::new().eq(without_machine(&printed), Data::text(without_machine(&shown)).raw());
+    Ok(())
+}
+
+fn output(command: &mut Command) -> Result<String, Failed> {
+    let output = command.output()?;
+    let text = [output.stdout, output.stderr].concat();
+    Ok(String::from_utf8_lossy(&text).into_owned())
+}
+
+/// The demo, with this build of the program.
+fn demo() -> Result<String, Failed> {
+    let printed = output(Command::new("sh").arg("testdata/demo.sh").current_dir(ROOT).env("DRIVER_RUNPATH", BINARY))?;
+    let option = printed.split_once("--driver-link ").ok_or_else(|| printed.clone())?.1;
+    let place = option.split_once("/driver ").ok_or_else(|| printed.clone())?.0;
+    Ok(format!("$ sh testdata/demo.sh\n{}", printed.replace(place, "/tmp/demo")))
+}
+
+/// Runs the commands of the block with `command` where the README's examples play, in /opt/app below a laboratory.
+fn console(command: &str) -> Result<String, Failed> {
+    let lab = Lab::new()?;
+    let root = lab.root().to_str().ok_or("a name")?.to_owned();
+    let stubs = "-Wl,--enable-new-dtags,-rpath,$ORIGIN/../cuda/lib64/stubs:";
+    let shared = ["-shared", "-fPIC"];
+    let driver = ["-shared", "-fPIC", "-Wl,-soname,libcuda.so.1"];
+    for place in ["run/opengl-driver/lib/libcuda.so.1", "opt/app/cuda/lib64/stubs/libcuda.so.1"] {
+        lab.cc(place, &["driver.c"], &driver)?;
+    }
+    let path = format!("{stubs}{root}/run/opengl-driver/lib");
+    lab.cc("opt/app/lib/libopens.so", &["opens.c"], &[&shared[..], &[&path]].concat())?;
+    let path = ["-Wl,--enable-new-dtags,-rpath,/opt/foo/lib"];
+    lab.cc("opt/app/lib/libfoo.so", &["plain.c"], &[&shared[..], &path].concat())?;
+    let mut printed = String::new();
+    let shown = readme()?;
+    let lines = shown.lines().filter_map(|line| line.strip_prefix("$ driver-runpath "));
+    for line in lines.filter(|line| line.contains(command) && line.contains("lib/lib")) {
+        let arguments = if line.starts_with("explain") {
+            line.replace("explain", &format!("explain --driver-link {root}/run/opengl-driver"))
+        } else {
+            line.to_owned()
+        };
+        printed.push_str(&format!("$ driver-runpath {line}\n"));
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("exec {BINARY} {arguments}")]).current_dir(lab.path("opt/app"));
+        printed.push_str(&output(shell.env_remove("LD_LIBRARY_PATH"))?.replace(&root, ""));
+    }
+    Ok(printed)
+}
+
+/// A terminal in which a virtual environment is checked and mended.
+fn picture() -> Result<(), Failed> {
+    let lab = Lab::new()?;
+    for (fixture, name) in [
+        ("libopens.so", "torch/lib/libtorch_cuda.so"),
+        ("libplain.so", "torch/lib/libtorch.so"),
+        ("libneeds.so", "torch/lib/libcaffe2_nvrtc.so"),
+        ("libopens.so", "nvidia/nccl/lib/libnccl.so.2"),
+        ("program", "triton/backends/nvidia/bin/ptxas"),
+    ] {
+        lab.fixture(&format!("x86_64/{fixture}"), &format!("venv/{name}"))?;
+    }
+    let mut terminal = String::new();
+    for command in ["check venv", "fix venv", "check venv"] {
+        terminal.push_str(&format!("\x1b[2m$\x1b[0m driver-runpath {command}\n"));
+        terminal.push_str(&on_a_terminal(&lab.path("typescript"), lab.root(), command)?);
+    }
+    let picture = anstyle_svg::Term::new().min_width_px(660).render_svg(&terminal);
+    let kept = Path::new(ROOT).join("docs/terminal.svg");
+    Assert::new().action_env("SNAPSHOTS").eq(Data::text(picture).raw(), Data::read_from(&kept, None).raw());
+    Ok(())
+}
+
+/// What a terminal of 80 columns gets, times left out.
+fn on_a_terminal(typescript: &PathBuf, dir: &Path, command: &str) -> Result<String, Failed> {
+    let shell = format!("stty cols 80; exec {BINARY} {command}");
+    let mut script = Command::new("script");
+    script.args(["-q", "-c", &shell]).arg(typescript).current_dir(dir);
+    script.env_remove("NO_COLOR").envs([("TERM", "xterm-256color"), ("NIX_BUILD_TOP", "/build")]);
+    let printed = output(&mut script)?.replace('\r', "");
+    let timeless = printed.lines().map(|line| match line.split_once("; 0.") {
+        Some((line, _)) => format!("{line}; 0.001 s\n"),
+        None => format!("{line}\n"),
+    });
+    Ok(timeless.collect())
+}
+
+/// Options in the README's tables and examples are options of the program.
+fn options() -> Result<(), Failed> {
+    let mut help = String::new();
+    for command in ["fix", "check", "explain", "runpath set", "runpath shrink", "patchelf"] {
+        let words: Vec<OsString> = command.split(' ').map(OsString::from).collect();
+        help.push_str(&output(Command::new(BINARY).args(words).arg("--help"))?);
+    }
+    let readme = readme()?;
+    let ours = readme.lines().filter(|line| line.starts_with("| `-") || line.starts_with("$ driver-runpath"));
+    let words = ours.flat_map(|line| line.split(|c: char| !c.is_ascii_alphanumeric() && c != '-'));
+    let unknown: Vec<&str> = words.filter(|word| word.starts_with("--") && !help.contains(*word)).collect();
+    if unknown.is_empty() { Ok(()) } else { Err(format!("not options: {unknown:?}").into()) }
+}
