@@ -1,11 +1,10 @@
-//! The README shows what the program prints: its blocks with output are run, and its picture is made from a real run.
-//! `SNAPSHOTS=overwrite cargo test --test readme` renews the picture.
+//! The README shows what the program prints: its blocks with output are run. `terminal.rs` makes its picture.
 
 mod support;
 
 use std::ffi::OsString;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -25,7 +24,6 @@ fn main() {
         trial("runpath_prints_what_the_readme_shows", &["cc"], || {
             same("driver-runpath runpath print lib/libfoo.so", console("runpath")?)
         }),
-        trial("the_picture_is_that_of_a_real_run", &["script"], picture),
         Trial::test("every_option_of_the_readme_is_one", options),
     ];
     libtest_mimic::run(&Arguments::from_args(), trials).exit();
@@ -103,43 +101,6 @@ fn console(command: &str) -> Result<String, Failed> {
         printed.push_str(&output(shell.env_remove("LD_LIBRARY_PATH"))?.replace(&root, ""));
     }
     Ok(printed)
-}
-
-/// A terminal in which a virtual environment is checked and mended.
-fn picture() -> Result<(), Failed> {
-    let lab = Lab::new()?;
-    for (fixture, name) in [
-        ("libopens.so", "torch/lib/libtorch_cuda.so"),
-        ("libplain.so", "torch/lib/libtorch.so"),
-        ("libneeds.so", "torch/lib/libcaffe2_nvrtc.so"),
-        ("libopens.so", "nvidia/nccl/lib/libnccl.so.2"),
-        ("program", "triton/backends/nvidia/bin/ptxas"),
-    ] {
-        lab.fixture(&format!("x86_64/{fixture}"), &format!("venv/{name}"))?;
-    }
-    let mut terminal = String::new();
-    for command in ["check venv", "fix venv", "check venv"] {
-        terminal.push_str(&format!("\x1b[2m$\x1b[0m driver-runpath {command}\n"));
-        terminal.push_str(&on_a_terminal(&lab.path("typescript"), lab.root(), command)?);
-    }
-    let picture = anstyle_svg::Term::new().min_width_px(660).render_svg(&terminal);
-    let kept = Path::new(ROOT).join("docs/terminal.svg");
-    Assert::new().action_env("SNAPSHOTS").eq(Data::text(picture).raw(), Data::read_from(&kept, None).raw());
-    Ok(())
-}
-
-/// What a terminal of 80 columns gets, times left out.
-fn on_a_terminal(typescript: &PathBuf, dir: &Path, command: &str) -> Result<String, Failed> {
-    let shell = format!("stty cols 80; exec {BINARY} {command}");
-    let mut script = Command::new("script");
-    script.args(["-q", "-c", &shell]).arg(typescript).current_dir(dir);
-    script.env_remove("NO_COLOR").envs([("TERM", "xterm-256color"), ("NIX_BUILD_TOP", "/build")]);
-    let printed = output(&mut script)?.replace('\r', "");
-    let timeless = printed.lines().map(|line| match line.split_once("; 0.") {
-        Some((line, _)) => format!("{line}; 0.001 s\n"),
-        None => format!("{line}\n"),
-    });
-    Ok(timeless.collect())
 }
 
 /// Options in the README's tables and examples are options of the program.

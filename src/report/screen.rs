@@ -57,34 +57,36 @@ pub(super) fn fix_table(rows: &[(&Fixed, &Changed)], dry_run: bool, screen: Scre
 
 /// The verdicts by package directory.
 pub(super) fn check_groups(rows: &[(&Path, &Judged)], screen: Screen) -> String {
-    let mut groups = String::new();
-    let mut current = None;
+    let groups = rows.chunk_by(|(one, _), (next, _)| package_of(one) == package_of(next));
+    groups.map(|group| check_group(group, screen)).collect()
+}
+
+fn check_group(rows: &[(&Path, &Judged)], screen: Screen) -> String {
+    const FILE_AT_MOST: usize = 40;
+    let package = rows.first().map_or(Path::new("."), |(path, _)| package_of(path));
+    let below = |path: &Path| name(path.strip_prefix(package).unwrap_or(path));
+    let widest = rows.iter().map(|(path, _)| below(path).chars().count()).max().unwrap_or(0).min(FILE_AT_MOST);
+    let mut lines = format!("{}\n", screen.heading(&name(package)));
     for (path, judged) in rows {
-        let package = package_of(path);
-        if current != Some(package) {
-            current = Some(package);
-            groups.push_str(&screen.heading(&name(package)));
-            groups.push('\n');
+        let (word, style) = match &judged.verdict {
+            Verdict::Finds => ("finds ", AnsiColor::Green.on_default()),
+            Verdict::Misses => ("MISSES", AnsiColor::Red.on_default().bold()),
+            Verdict::FindsStub(_) => ("STUB  ", AnsiColor::Red.on_default().bold()),
+            Verdict::NamesOnly => ("names ", Style::new().dimmed()),
+            Verdict::NotALoader => ("-     ", Style::new().dimmed()),
+        };
+        let mut why = evidence_in_short(&judged.detection);
+        match &judged.verdict {
+            Verdict::FindsStub(stub) => why = format!("{} comes first; {why}", harmless(stub)),
+            Verdict::NamesOnly => why.push_str(&with_openers(&judged.openers)),
+            Verdict::NotALoader => why = "does not load the driver".to_owned(),
+            Verdict::Finds | Verdict::Misses => {}
         }
-        let (word, style, more) = match &judged.verdict {
-            Verdict::Finds => ("finds ", AnsiColor::Green.on_default(), String::new()),
-            Verdict::Misses => ("MISSES", AnsiColor::Red.on_default().bold(), String::new()),
-            Verdict::FindsStub(stub) => {
-                ("STUB  ", AnsiColor::Red.on_default().bold(), format!("; {} comes first", harmless(stub)))
-            }
-            Verdict::NamesOnly => ("names ", Style::new().dimmed(), with_openers(&judged.openers)),
-            Verdict::NotALoader => ("-     ", Style::new().dimmed(), String::new()),
-        };
-        let below = name(path.strip_prefix(package).unwrap_or(path));
-        let why = match judged.verdict {
-            Verdict::NotALoader => "does not load the driver".to_owned(),
-            _ => evidence_in_short(&judged.detection),
-        };
+        let line = format!("{:widest$}  {why}", last(&below(path), widest));
         let room = screen.columns.saturating_sub(word.len() + 3);
-        let line = format!("{below}  {why}{more}");
-        groups.push_str(&format!("  {} {}\n", screen.paint(style, word), first(&line, room)));
+        lines.push_str(&format!("  {} {}\n", screen.paint(style, word), first(&line, room)));
     }
-    groups
+    lines
 }
 
 /// The directory that a package lies in: that of the file, without a last `lib` or `bin`.

@@ -101,7 +101,10 @@ pub(super) fn evidence_in_short(detection: &Detection) -> String {
     }
     let mut words: Vec<String> = Vec::new();
     let mut verb = "";
-    for found in &detection.evidence {
+    // A library says more than one of its functions.
+    let is_function = |found: &&Evidence| found.kind == EvidenceKind::EntryPoint;
+    let (functions, libraries): (Vec<&Evidence>, Vec<&Evidence>) = detection.evidence.iter().partition(is_function);
+    for found in libraries.into_iter().chain(functions) {
         let this = match found.kind {
             EvidenceKind::Needed => "needs",
             EvidenceKind::DlopenNote => "declares",
@@ -242,7 +245,8 @@ pub fn fix_text(report: &fix::Report, voice: &Voice, out: &mut impl Write, error
         totals.failed(error);
     }
     if verbosity >= Verbosity::Summary {
-        writeln!(out, "{}", totals.line(report, dry_run))?;
+        let line = if voice.table_on().is_some() { totals.in_short(report) } else { totals.line(report, dry_run) };
+        writeln!(out, "{line}")?;
     }
     Ok(())
 }
@@ -306,16 +310,33 @@ impl Totals {
         }
     }
 
+    /// How many files there are, and how many of them were to be looked after.
+    fn taken(&self, report: &fix::Report) -> String {
+        let verb = match (report.all, self.loaders) {
+            (true, _) => "taken without detection",
+            (false, 1) => "loads the driver",
+            (false, _) => "load the driver",
+        };
+        format!("{}, {} {verb}", counted(report.files.len() as u64, "ELF file"), self.loaders)
+    }
+
+    /// Without what there is none of.
+    fn in_short(&self, report: &fix::Report) -> String {
+        let changed = if report.dry_run { "would change" } else { "changed" };
+        let counts = [(self.changed, changed), (self.right, "already right"), (self.refused, "refused")];
+        let mut parts: Vec<String> =
+            counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
+        if self.errors > 0 {
+            parts.push(counted(self.errors, "error"));
+        }
+        let parts = if parts.is_empty() { "nothing to do".to_owned() } else { parts.join(", ") };
+        format!("{}: {parts}; {:.3} s", self.taken(report), report.time.as_secs_f64())
+    }
+
     fn line(&self, report: &fix::Report, dry_run: bool) -> String {
         format!(
-            "{}, {} {}: {} {}, {} already right, {} refused; {}; {:.3} s",
-            counted(report.files.len() as u64, "ELF file"),
-            self.loaders,
-            match (report.all, self.loaders) {
-                (true, _) => "taken without detection",
-                (false, 1) => "loads the driver",
-                (false, _) => "load the driver",
-            },
+            "{}: {} {}, {} already right, {} refused; {}; {:.3} s",
+            self.taken(report),
             self.changed,
             if dry_run { "would change" } else { "changed" },
             self.right,

@@ -1,0 +1,112 @@
+//! What a terminal gets: columns that fit it, colours unless the user wants none. The README's picture is such a run;
+//! `SNAPSHOTS=overwrite cargo test --test terminal` renews it.
+
+mod support;
+
+use std::path::Path;
+use std::process::Command;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use snapbox::{Assert, Data};
+use support::lab::{Lab, driver_runpath};
+use support::tools::trial;
+
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+const BINARY: &str = env!("CARGO_BIN_EXE_driver-runpath");
+
+fn main() {
+    let trials = vec![
+        trial("the_picture_is_that_of_a_real_run", &["script"], picture),
+        trial("no_line_is_wider_than_the_terminal", &["script"], fits),
+        trial("no_color_means_no_colours", &["script"], no_color),
+        Trial::test("a_pipe_gets_neither_table_nor_colours", pipe),
+    ];
+    libtest_mimic::run(&Arguments::from_args(), trials).exit();
+}
+
+/// A virtual environment.
+fn venv() -> Result<Lab, Failed> {
+    let lab = Lab::new()?;
+    for (fixture, name) in [
+        ("libopens.so", "torch/lib/libtorch_cuda.so"),
+        ("libplain.so", "torch/lib/libtorch.so"),
+        ("libneeds.so", "torch/lib/libcaffe2_nvrtc.so"),
+        ("libopens.so", "nvidia/nccl/lib/libnccl.so.2"),
+        ("program", "triton/backends/nvidia/bin/ptxas"),
+    ] {
+        lab.fixture(&format!("x86_64/{fixture}"), &format!("venv/{name}"))?;
+    }
+    Ok(lab)
+}
+
+fn picture() -> Result<(), Failed> {
+    let lab = venv()?;
+    let mut terminal = String::new();
+    for command in ["check venv", "fix venv", "check venv"] {
+        terminal.push_str(&format!("\x1b[2m$\x1b[0m driver-runpath {command}\n"));
+        terminal.push_str(&on_a_terminal(&lab, command, &[])?);
+    }
+    let picture = anstyle_svg::Term::new().min_width_px(660).render_svg(&terminal);
+    let kept = Path::new(ROOT).join("docs/terminal.svg");
+    Assert::new().action_env("SNAPSHOTS").eq(Data::text(picture).raw(), Data::read_from(&kept, None).raw());
+    Ok(())
+}
+
+/// What a terminal of 80 columns gets, times left out.
+fn on_a_terminal(lab: &Lab, command: &str, settings: &[(&str, &str)]) -> Result<String, Failed> {
+    let shell = format!("stty cols 80; exec {BINARY} {command}");
+    let mut script = Command::new("script");
+    script.args(["-q", "-c", &shell]).arg(lab.path("typescript")).current_dir(lab.root());
+    script.env_remove("NO_COLOR").envs([("TERM", "xterm-256color"), ("NIX_BUILD_TOP", "/build")]);
+    let output = script.envs(settings.iter().copied()).output()?;
+    let printed = String::from_utf8_lossy(&output.stdout).replace('\r', "");
+    let timeless = printed.lines().map(|line| match line.split_once("; 0.") {
+        Some((line, _)) => format!("{line}; 0.001 s\n"),
+        None => format!("{line}\n"),
+    });
+    Ok(timeless.collect())
+}
+
+/// The columns that a line takes, without its colours.
+fn width(line: &str) -> usize {
+    let mut parts = line.split('\x1b');
+    let first = parts.next().map_or(0, |text| text.chars().count());
+    first + parts.map(|part| part.split_once('m').map_or(0, |(_, text)| text.chars().count())).sum::<usize>()
+}
+
+fn fits() -> Result<(), Failed> {
+    let lab = venv()?;
+    let long = format!("venv/{}/lib/{}.so", "a-package-with-a-long-name".repeat(3), "libwith_a_long_name".repeat(3));
+    lab.fixture("x86_64/libopens.so", &long)?;
+    for command in ["check venv", "fix venv", "check venv"] {
+        let printed = on_a_terminal(&lab, command, &[])?;
+        // The name of a group is as long as it is.
+        let lines =
+            printed.lines().filter(|line| !line.contains("a-package-with-a-long-name") || command == "fix venv");
+        if let Some(line) = lines.into_iter().find(|line| width(line) > 80) {
+            return Err(format!("{command}: {} columns: {line}", width(line)).into());
+        }
+        if !printed.contains("a_long_name") {
+            return Err(format!("{command} leaves out the end of the long name:\n{printed}").into());
+        }
+    }
+    Ok(())
+}
+
+fn no_color() -> Result<(), Failed> {
+    let lab = venv()?;
+    for (settings, coloured) in [(&[][..], true), (&[("NO_COLOR", "1")], false), (&[("TERM", "dumb")], false)] {
+        let printed = on_a_terminal(&lab, "check venv", settings)?;
+        if printed.contains('\x1b') != coloured || !printed.contains("MISSES") {
+            return Err(format!("under {settings:?}: {printed:?}").into());
+        }
+    }
+    Ok(())
+}
+
+fn pipe() -> Result<(), Failed> {
+    let lab = venv()?;
+    let ran = driver_runpath([Path::new("fix"), &lab.path("venv")]);
+    let lines = ran.out.lines().filter(|line| line.starts_with("changed: ")).count();
+    if lines == 4 && !ran.out.contains('\x1b') { Ok(()) } else { Err(ran.out.into()) }
+}
