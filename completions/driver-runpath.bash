@@ -100,7 +100,7 @@ _driver__runpath() {
             return 0
             ;;
         driver__runpath__subcmd__explain)
-            opts="-h --sysroot --loaded-by --driver-link --driver-lib --json --help"
+            opts="-h --sysroot --loaded-by --driver-link --driver-lib --group --json --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -120,6 +120,10 @@ _driver__runpath() {
                     ;;
                 --driver-lib)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --group)
+                    COMPREPLY=($(compgen -W "graphics" -- "${cur}"))
                     return 0
                     ;;
                 *)

@@ -60,6 +60,7 @@ complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand explain" -
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand explain" -l loaded-by -d 'Who loads the file, for its RPATH; again, who loads that; the last one is the executable' -r -F
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand explain" -l driver-link -d 'The link to the running driver' -r
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand explain" -l driver-lib -d 'A further SONAME that counts as a driver library' -r
+complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand explain" -l group -d 'A further group of names that count as driver libraries' -r -f -a "graphics\t'What libglvnd and the loaders of Vulkan, OpenCL, VA-API, VDPAU and Level Zero look for in the driver directory'"
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand explain" -l json -d 'Print one JSON document'
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand explain" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand runpath; and not __fish_seen_subcommand_from print set prepend append remove shrink" -s h -l help -d 'Print help (see more with \'--help\')'

@@ -1,5 +1,7 @@
 //! The command: what the user says becomes options of the library, and its report becomes text.
 
+#![forbid(unsafe_code)]
+
 mod cli;
 mod progress;
 
@@ -31,7 +33,7 @@ use driver_runpath::walk::Exclude;
 use progress::Progress;
 
 use cli::runpath::{Action, SearchPath};
-use cli::{Check, Cli, Command, Explain, Fix, Group, Selection};
+use cli::{Check, Cli, Command, Explain, Fix, Group, Names, Selection};
 
 /// Where NixOS links the running driver.
 const DRIVER_LINK: &str = "/run/opengl-driver";
@@ -65,7 +67,7 @@ fn run_fix(command: Fix) -> anyhow::Result<Status> {
     let force = force(command.force_rpath, command.force_runpath);
     let prepend = command.prepend.into_iter().map(directory).collect::<anyhow::Result<Vec<_>>>()?;
     let options = fix::Options {
-        names: names(&selection),
+        names: names(&selection.names),
         driver_dirs: driver_dirs(selection.driver_link.clone())?,
         policy: Policy { driver_dir: Vec::new(), prepend, force },
         all: command.all,
@@ -102,7 +104,7 @@ fn run_check(command: Check) -> anyhow::Result<Status> {
         check(
             &selection.paths,
             &exclude(&selection)?,
-            &names(&selection),
+            &names(&selection.names),
             &driver_dirs(selection.driver_link.clone())?,
             &looked_at,
         )
@@ -138,7 +140,7 @@ fn run_explain(command: Explain) -> anyhow::Result<Status> {
     let options = explain::Options {
         sysroot,
         loaded_by: command.loaded_by,
-        names: DriverNames::new(command.driver_libs),
+        names: names(&command.names),
         driver_dirs: driver_dirs(command.driver_link)?,
         library_path: library_path.map(OsString::into_vec),
     };
@@ -159,9 +161,9 @@ fn run_explain(command: Explain) -> anyhow::Result<Status> {
     Ok(Status::Good)
 }
 
-fn names(selection: &Selection) -> DriverNames {
-    let names = DriverNames::new(selection.driver_libs.clone());
-    selection.groups.iter().fold(names, |names, group| match group {
+fn names(wanted: &Names) -> DriverNames {
+    let names = DriverNames::new(wanted.driver_libs.clone());
+    wanted.groups.iter().fold(names, |names, group| match group {
         Group::Graphics => names.with(detect::Group::Graphics),
     })
 }
@@ -192,7 +194,8 @@ fn screen() -> Option<Screen> {
 
 /// The command that mends what `check` of the same selection found.
 fn mending(selection: &Selection) -> String {
-    let Selection { paths, driver_link, driver_libs, groups, exclude, skip_damaged, quiet: _, verbose: _ } = selection;
+    let Selection { paths, driver_link, names, exclude, skip_damaged, quiet: _, verbose: _ } = selection;
+    let Names { driver_libs, groups } = names;
     let mut words: Vec<OsString> = ["driver-runpath", "fix"].map(OsString::from).to_vec();
     let mut option = |name: &str, value: &OsStr| words.extend([OsString::from(name), value.to_owned()]);
     driver_link.iter().for_each(|link| option("--driver-link", link));

@@ -135,7 +135,10 @@ impl Source {
             }
             opened => opened,
         };
-        let file = opened.map_err(Error::io("cannot open for writing"))?;
+        let file = opened.map_err(|error| {
+            let busy = error.kind() == io::ErrorKind::ExecutableFileBusy;
+            Error::io(if busy { "a process is running it" } else { "cannot open for writing" })(error)
+        })?;
         self.check_unchanged(&file)?;
         Ok(file)
     }

@@ -57,7 +57,11 @@ impl Exclude {
     /// # Errors
     /// The pattern that cannot be read, and why.
     pub fn new(patterns: impl IntoIterator<Item = String>) -> Result<Self, String> {
-        let read = |text: String| glob::Pattern::new(&text).map_err(|error| format!("{text}: {error}"));
+        // `tests/` is `tests`: what is excluded is not walked into.
+        let read = |text: String| {
+            let name = text.trim_end_matches('/');
+            glob::Pattern::new(name).map_err(|error| format!("{text}: {error}"))
+        };
         Ok(Self(patterns.into_iter().map(read).collect::<Result<_, _>>()?))
     }
 
@@ -310,6 +314,7 @@ mod tests {
         };
         assert!(excludes("*.debug", "/out/lib/debug/libx.debug"));
         assert!(excludes("tests", "/out/share/tests"));
+        assert!(excludes("tests/", "/out/share/tests"));
         assert!(excludes("lib/*.so", "/out/lib/libx.so"));
         assert!(!excludes("lib/*.so", "/out/x/lib/libx.so"));
         assert!(excludes("**/lib/*.so", "/out/x/lib/libx.so"));

@@ -96,13 +96,9 @@ pub struct Selection {
     #[arg(long, value_name = "DIR")]
     pub driver_link: Option<OsString>,
 
-    /// A further SONAME that counts as a driver library.
-    #[arg(long = "driver-lib", value_name = "NAME")]
-    pub driver_libs: Vec<String>,
-
-    /// A further group of names that count as driver libraries.
-    #[arg(long = "group", value_name = "GROUP")]
-    pub groups: Vec<Group>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub names: Names,
 
     /// Pass over what matches, in directories: a name, or with a slash a path from PATH on.
     #[arg(long, value_name = "GLOB")]
@@ -119,6 +115,18 @@ pub struct Selection {
     /// Say more: a line for every ELF file.
     #[arg(short, long, conflicts_with = "quiet")]
     pub verbose: bool,
+}
+
+/// Which names are driver libraries, beside those known.
+#[derive(Debug, Args)]
+pub struct Names {
+    /// A further SONAME that counts as a driver library.
+    #[arg(long = "driver-lib", value_name = "NAME", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub driver_libs: Vec<String>,
+
+    /// A further group of names that count as driver libraries.
+    #[arg(long = "group", value_name = "GROUP")]
+    pub groups: Vec<Group>,
 }
 
 /// Groups of names.
@@ -200,9 +208,9 @@ pub struct Explain {
     #[arg(long, value_name = "DIR")]
     pub driver_link: Option<OsString>,
 
-    /// A further SONAME that counts as a driver library.
-    #[arg(long = "driver-lib", value_name = "NAME")]
-    pub driver_libs: Vec<String>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub names: Names,
 
     /// Print one JSON document.
     #[arg(long)]

@@ -209,13 +209,20 @@ pub fn fix_text(report: &fix::Report, voice: &Voice, out: &mut impl Write, error
         totals.count(&file.outcome);
         let is_loader = matches!(file.outcome, Outcome::Changed(_) | Outcome::AlreadyRight);
         let broken_sections = file.broken_sections.as_deref().filter(|_| is_loader || file.named);
-        warnings(errors, &file.path, broken_sections, &file.detection)?;
+        if verbosity >= Verbosity::Summary {
+            warnings(errors, &file.path, broken_sections, &file.detection)?;
+        }
         match &file.outcome {
             Outcome::Changed(changed) if voice.table_on().is_some() => rows.push((file, changed)),
             Outcome::Changed(changed) if verbosity >= Verbosity::Lines => {
                 writeln!(out, "{}", changed_line(file, changed, dry_run))?;
             }
-            Outcome::Failed(error) => problem(errors, &file.path, error, leniency.forgives(error, file.named))?,
+            Outcome::Failed(error) => {
+                let forgiven = leniency.forgives(error, file.named);
+                if !forgiven || verbosity >= Verbosity::Summary {
+                    problem(errors, &file.path, error, forgiven)?;
+                }
+            }
             Outcome::NotCandidate(reason)
                 if file.named && verbosity >= Verbosity::Lines || verbosity >= Verbosity::All =>
             {
@@ -371,7 +378,10 @@ pub fn check_text(
                 continue;
             }
             Err(error) => {
-                problem(errors, &file.path, error, leniency.forgives(error, file.named))?;
+                let forgiven = leniency.forgives(error, file.named);
+                if !forgiven || verbosity >= Verbosity::Summary {
+                    problem(errors, &file.path, error, forgiven)?;
+                }
                 continue;
             }
         };
@@ -380,7 +390,9 @@ pub fn check_text(
         missing += u64::from(misses);
         let broken_sections = judged.broken_sections.as_deref();
         let broken_sections = broken_sections.filter(|_| file.named || judged.verdict != Verdict::NotALoader);
-        warnings(errors, &file.path, broken_sections, &judged.detection)?;
+        if verbosity >= Verbosity::Summary {
+            warnings(errors, &file.path, broken_sections, &judged.detection)?;
+        }
         let wanted = file.named || judged.verdict != Verdict::NotALoader || verbosity >= Verbosity::All;
         if wanted && voice.table_on().is_some() {
             rows.push((&file.path, judged));
