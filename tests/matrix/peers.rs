@@ -168,12 +168,12 @@ pub fn trials(workshop: &Arc<Workshop>, tally: &Arc<Tally>) -> Vec<Trial> {
         trials.push(super::optional(sentence, &needs.into_iter().collect::<Vec<_>>(), is_in_ci, run));
     }
     trials.extend([
-        trial("a_hundred_search_paths_leave_a_file_of_bounded_size", &["cc"], hundred_paths),
+        trial("a_hundred_search_paths_leave_a_file_of_bounded_size", &["cc", "eu-elflint"], hundred_paths),
         trial("a_dynamic_table_that_cannot_be_written_stays_where_it_is", &["cc", "ld.lld"], read_only_dynamic),
-        trial("two_sections_of_one_name_are_told_apart", &["cc"], twin_sections),
-        trial("sections_without_names_do_not_matter", &["cc"], unnamed_sections),
+        trial("two_sections_of_one_name_are_told_apart", &["cc", "eu-elflint"], twin_sections),
+        trial("sections_without_names_do_not_matter", &["cc", "eu-elflint"], unnamed_sections),
         trial("a_symbol_in_a_moved_table_follows_into_a_moved_symbol_table", &["cc", "ld.lld"], symbol_in_interp),
-        trial("addresses_are_not_taken_for_file_offsets", &["cc"], far_addresses),
+        trial("addresses_are_not_taken_for_file_offsets", &["cc", "eu-elflint"], far_addresses),
         trial(
             "a_search_path_survives_strip_even_after_patchelf",
             &["cc", "patchelf", "strip", "eu-strip"],
