@@ -32,7 +32,7 @@ use driver_runpath::walk::Exclude;
 
 use progress::Progress;
 
-use cli::runpath::{Action, SearchPath};
+use cli::runpath::{Action, WithPath};
 use cli::{Check, Cli, Command, Explain, Fix, Group, Names, Selection};
 
 /// Where NixOS links the running driver.
@@ -269,10 +269,10 @@ fn is_closed_pipe(error: &anyhow::Error) -> bool {
 fn run_runpath(action: Action) -> anyhow::Result<Status> {
     let (operation, edit) = match action {
         Action::Print { files } => return print_runpaths(&files),
-        Action::Set { path, edit } => (Operation::Set(search_path(path)?), edit),
-        Action::Prepend { path, edit } => (Operation::Prepend(search_path(path)?), edit),
-        Action::Append { path, edit } => (Operation::Append(search_path(path)?), edit),
-        Action::Remove { edit } => (Operation::Remove, edit),
+        Action::Set(WithPath { path, edit }) => (Operation::Set(search_path(path)?), edit),
+        Action::Prepend(WithPath { path, edit }) => (Operation::Prepend(search_path(path)?), edit),
+        Action::Append(WithPath { path, edit }) => (Operation::Append(search_path(path)?), edit),
+        Action::Remove(edit) => (Operation::Remove, edit),
         Action::Shrink { allowed_prefix, edit } => {
             let allowed_prefixes = allowed_prefix.into_iter().map(OsString::into_vec).collect();
             (Operation::Shrink { allowed_prefixes }, edit)
@@ -308,8 +308,8 @@ fn print_runpaths(files: &[PathBuf]) -> anyhow::Result<Status> {
 }
 
 /// The value of `runpath set` and its siblings.
-fn search_path(path: SearchPath) -> anyhow::Result<Vec<u8>> {
-    let value = path.value.into_vec();
+fn search_path(path: OsString) -> anyhow::Result<Vec<u8>> {
+    let value = path.into_vec();
     if tidy(&value).is_empty() {
         bail!("PATH names no directory; \"runpath remove\" takes a search path away");
     }

@@ -24,38 +24,13 @@ pub enum Action {
         files: Vec<PathBuf>,
     },
     /// Set the search path to PATH, directories with colons between them.
-    Set {
-        #[command(flatten)]
-        #[allow(missing_docs)]
-        path: SearchPath,
-        #[command(flatten)]
-        #[allow(missing_docs)]
-        edit: Edit,
-    },
+    Set(WithPath),
     /// Put the directories of PATH first.
-    Prepend {
-        #[command(flatten)]
-        #[allow(missing_docs)]
-        path: SearchPath,
-        #[command(flatten)]
-        #[allow(missing_docs)]
-        edit: Edit,
-    },
+    Prepend(WithPath),
     /// Put the directories of PATH last, but for those that are there already.
-    Append {
-        #[command(flatten)]
-        #[allow(missing_docs)]
-        path: SearchPath,
-        #[command(flatten)]
-        #[allow(missing_docs)]
-        edit: Edit,
-    },
+    Append(WithPath),
     /// Take the search path away, DT_RPATH and DT_RUNPATH.
-    Remove {
-        #[command(flatten)]
-        #[allow(missing_docs)]
-        edit: Edit,
-    },
+    Remove(Edit),
     /// Drop the absolute directories in which nothing is found that the file needs.
     Shrink {
         /// Drop directories that do not start with PREFIX, too. Can be repeated.
@@ -67,12 +42,16 @@ pub enum Action {
     },
 }
 
-/// The value of an operation.
+/// An operation with a value.
 #[derive(Debug, Args)]
-pub struct SearchPath {
+pub struct WithPath {
     /// Directories with colons between them.
     #[arg(value_name = "PATH")]
-    pub value: OsString,
+    pub path: OsString,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub edit: Edit,
 }
 
 /// Options of all operations that change files.
