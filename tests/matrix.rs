@@ -58,7 +58,10 @@ fn main() {
     drop(workshop);
     if is_whole && is_covering && !untaken.is_empty() && !conclusion.has_failed() {
         eprintln!("no cell took the rungs {untaken:?}: they are not tested");
-        std::process::exit(101);
+        // Where tools are missing, the ignored tests say so.
+        if std::env::var_os(REQUIRE_TOOLS).is_some() {
+            std::process::exit(101);
+        }
     }
     conclusion.exit();
 }
