@@ -194,14 +194,20 @@ fn check_loads(before: &Reading, after: &Reading, plan: &Plan) -> Result<(), Str
         if load.p_filesz > load.p_memsz {
             return Err(format!("{name} has p_filesz > p_memsz"));
         }
-        let known = before.loads().find(|old| old.p_vaddr == load.p_vaddr && old.p_offset == load.p_offset);
-        if let Some(old) = known {
+        let is_from = |old: &&ProgramHeader| {
             let grown = load.p_filesz >= old.p_filesz && load.p_memsz >= old.p_memsz;
             let bss_kept = load.p_memsz - load.p_filesz == old.p_memsz.saturating_sub(old.p_filesz);
-            if !grown || !bss_kept || load.p_flags != old.p_flags || load.p_align != old.p_align {
-                return Err(format!("{name} is not the one that it was"));
-            }
-        } else if load.is_write() && load.is_executable() {
+            grown && bss_kept && load.p_flags == old.p_flags && load.p_align == old.p_align
+        };
+        // An empty segment can lie where the next one starts.
+        let mut there =
+            before.loads().filter(|old| old.p_vaddr == load.p_vaddr && old.p_offset == load.p_offset).peekable();
+        let is_new = there.peek().is_none();
+        let known = there.find(is_from);
+        if known.is_none() && !is_new {
+            return Err(format!("{name} is not the one that it was"));
+        }
+        if is_new && load.is_write() && load.is_executable() {
             return Err(format!("{name} is new, writable and executable"));
         }
         let align = load.p_align.max(1);

@@ -183,3 +183,15 @@ fn a_spare_entry_with_another_tag_behind_it_is_none() {
     file[behind] = 1;
     assert_ne!(entry_from(&file).0, Ok(EntryFor::Spare));
 }
+
+#[test]
+fn an_empty_segment_where_the_next_one_starts_is_told_apart() {
+    let mut spec = Spec { symtab: false, unused_strings: vec!["X".repeat(200).as_str().into()], ..Spec::default() };
+    spec.loads[0].file_gap = 0x1000 - 0x4b0;
+    spec.loads[1] = Load::new(Access::ReadExecute, [Text(0)]);
+    let file = spec.build().expect("a file");
+    let segments = goblin::elf::Elf::parse(&file).expect("an ELF file").program_headers;
+    let places: Vec<_> = segments.iter().skip(1).take(2).map(|segment| (segment.p_vaddr, segment.p_offset)).collect();
+    assert_eq!(places[0], places[1], "{places:x?}");
+    assert_eq!(edited(spec, "/opt/driver/lib"), Taken::Planned(Rung::Slot, Source::Spare));
+}
