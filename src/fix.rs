@@ -17,6 +17,7 @@ use crate::detect::{Depth, Detection, DriverNames};
 use crate::edit::{Edited, edit, open_to_edit};
 use crate::elf::{Image, NotCandidate};
 use crate::facts::{Facts, search_paths};
+use crate::journal::Undo;
 use crate::links::{Protection, Way, link_over};
 use crate::plan::{Change, EntryFor, Rung};
 use crate::source::{Links, Source};
@@ -181,6 +182,9 @@ fn in_file_order<'f, T: Send>(
 /// The facts of one file, or why it has none.
 pub type Surveyed = Result<Result<Facts, NotCandidate>, Error>;
 
+const INTERRUPTED: &str = "a run was killed while it edited this file, which loads all the same; \
+                           \"fix --all\" on it takes that edit back and starts anew";
+
 /// Walks `paths` and reads the facts of every ELF file; `looked_at` counts them.
 pub fn survey(
     paths: &[PathBuf],
@@ -192,7 +196,13 @@ pub fn survey(
     let facts = |source: &Source| -> Surveyed {
         looked_at.fetch_add(1, Ordering::Relaxed);
         let image = Image::parse(source.bytes())?;
-        Ok(image.map(|image| Facts::of(&image, names, depth)))
+        let mut facts = image.map(|image| Facts::of(&image, names, depth));
+        if let (Ok(facts), Some(Depth::All)) = (&mut facts, depth)
+            && Undo::find(source.bytes()).is_some()
+        {
+            facts.detection.warnings.push(INTERRUPTED.to_owned());
+        }
+        Ok(facts)
     };
     walk(paths, exclude, |path, source, links| match facts(source) {
         // Another run may be in the middle of an edit: once more, when it is done.

@@ -241,6 +241,8 @@ fn every_prefix(case: &Case) -> Done {
     same(seen.first().copied(), Some(false), "the first state")?;
     same(seen.last().copied(), Some(true), "the last state")?;
     same(seen.windows(2).filter(|pair| pair[0] != pair[1]).count(), 1, "switches")?;
+    let checked = driver_runpath([OsStr::new("check"), probe.path.as_os_str()]);
+    same(checked.err.contains("killed while it edited"), true, "check says so")?;
     // The binary itself ends the job, with the driver's directory in front.
     let driver = probe.lab.path("driver").display().to_string();
     let link = format!("--driver-link={driver}");
