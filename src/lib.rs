@@ -47,6 +47,11 @@
 //! binary alone and change without notice.
 
 #![deny(unsafe_code)]
+// What a file says must not end a run.
+#![cfg_attr(
+    not(test),
+    warn(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::string_slice, clippy::panic)
+)]
 
 pub mod apply;
 pub mod decide;

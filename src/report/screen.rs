@@ -43,10 +43,10 @@ pub(super) fn fix_table(rows: &[(&Fixed, &Changed)], dry_run: bool, screen: Scre
         let cells = cells.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
         cells.chain([head.len()]).max().unwrap_or(0)
     };
-    let [_, why, how] = [0, 1, 2].map(|column| widest(column, heads[column]));
-    let why = why.min(WHY_AT_MOST);
-    let file = widest(0, heads[0]).min(screen.columns.saturating_sub(why + how + 2 * GAP).max(heads[0].len()));
-    let mut table = screen.heading(&format!("{:file$}  {:why$}  {}", heads[0], heads[1], heads[2]));
+    let [file_head, why_head, how_head] = heads;
+    let (why, how) = (widest(1, why_head).min(WHY_AT_MOST), widest(2, how_head));
+    let file = widest(0, file_head).min(screen.columns.saturating_sub(why + how + 2 * GAP).max(file_head.len()));
+    let mut table = screen.heading(&format!("{file_head:file$}  {why_head:why$}  {how_head}"));
     table.push('\n');
     for [path, reason, room] in &cells {
         let (path, reason) = (last(path, file), first(reason, why));
