@@ -15,7 +15,7 @@ use driver_runpath::elf::Image;
 use driver_runpath::journal::Undo;
 use driver_runpath::plan::{Change, Content, EntryFor, Plan, Rung, Step, plan};
 use libtest_mimic::{Arguments, Failed, Trial};
-use support::lab::{Lab, driver_runpath, program, same, succeed};
+use support::lab::{Lab, driver_runpath, program, run_copy, same, succeed};
 use support::tools::trial;
 
 type Done = Result<(), Failed>;
@@ -435,8 +435,7 @@ fn privileges() -> Done {
     std::os::unix::fs::chown(&path, Some(NOBODY), Some(NOBODY))?;
     fs::set_permissions(&path, fs::Permissions::from_mode(0o6755))?;
     // To an ordinary owner's write the kernel answers by taking the bits away.
-    let output = Command::new(&binary).arg("fix").arg(&path).uid(NOBODY).gid(NOBODY).output()?;
-    let run = support::lab::Ran::new(output).expect(0)?;
+    let run = run_copy(Command::new(&binary).arg("fix").arg(&path).uid(NOBODY).gid(NOBODY))?.expect(0)?;
     support::lab::contains(&run.out, "1 changed")?;
     same(support::lab::stat(&path)?.0, 0o6755, "mode")?;
 
