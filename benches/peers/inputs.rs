@@ -11,8 +11,9 @@ use memmap2::Mmap;
 use rayon::prelude::*;
 use tempfile::TempDir;
 
-/// A directory on the same disk as the build.
+/// A directory on the same disk as the build. What an earlier case has left to be written would disturb the times.
 pub fn scratch() -> TempDir {
+    let _ = Command::new("sync").status();
     let base = std::env::var_os("DRIVER_RUNPATH_BENCH_SCRATCH").unwrap_or_else(|| env!("CARGO_TARGET_TMPDIR").into());
     TempDir::new_in(base).expect("a scratch directory")
 }
