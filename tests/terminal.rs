@@ -60,7 +60,11 @@ fn on_a_terminal(lab: &Lab, command: &str, settings: &[(&str, &str)]) -> Result<
     let shell = format!("stty cols 80; exec {BINARY} {command}");
     let mut script = Command::new("script");
     script.args(["-q", "-c", &shell]).arg(lab.path("typescript")).current_dir(lab.root());
-    script.env_remove("NO_COLOR").envs([("TERM", "xterm-256color"), ("NIX_BUILD_TOP", "/build")]);
+    // What anstream asks besides the terminal.
+    for name in ["NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "CI"] {
+        script.env_remove(name);
+    }
+    script.envs([("TERM", "xterm-256color"), ("NIX_BUILD_TOP", "/build")]);
     let output = script.envs(settings.iter().copied()).output()?;
     let printed = String::from_utf8_lossy(&output.stdout).replace('\r', "");
     let timeless = printed.lines().map(|line| match line.split_once("; 0.") {
