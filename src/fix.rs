@@ -8,8 +8,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use rayon::prelude::*;
-
 use crate::Error;
 use crate::apply::Durability;
 use crate::decide::{Current, Decision, Policy, Tag, decide};
@@ -22,7 +20,7 @@ use crate::links::{Protection, Way, link_over};
 use crate::plan::{Change, EntryFor, Rung};
 use crate::source::{Links, Source};
 use crate::tree::{Tree, expand_origin, has_unknown_token};
-use crate::walk::{Exclude, Found, MANY_FILES, Walked, walk};
+use crate::walk::{Exclude, Found, Walked, for_each_file, walk};
 
 /// Where drivers lie, by the kind of file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -143,7 +141,7 @@ pub fn fix(paths: &[PathBuf], options: &Options) -> Report {
         let facts = found.seen.as_ref().ok()?.as_ref().ok()?;
         Some(outcome(found, facts, &tree, options))
     };
-    let outcomes = in_file_order(&files, outcome_of);
+    let outcomes = for_each_file(&files, outcome_of);
     let files = files.into_iter().zip(outcomes).map(|(found, outcome)| {
         let (facts, outcome) = match (found.seen, outcome) {
             (Err(error), _) => (Facts::default(), Outcome::Failed(error)),
@@ -161,22 +159,6 @@ pub fn fix(paths: &[PathBuf], options: &Options) -> Report {
         dry_run: options.dry_run,
         time: start.elapsed(),
     }
-}
-
-/// What `outcome_of` makes of each file. Of many files the largest are begun with, so that none is left for the end.
-fn in_file_order<'f, T: Send>(
-    files: &'f [Found<Surveyed>],
-    outcome_of: impl Fn(&'f Found<Surveyed>) -> T + Sync,
-) -> Vec<T> {
-    if files.len() < MANY_FILES {
-        return files.iter().map(outcome_of).collect();
-    }
-    let mut order: Vec<usize> = (0..files.len()).collect();
-    order.sort_by_key(|&index| files.get(index).map(|found| std::cmp::Reverse(found.identity.len)));
-    let next = order.into_iter().filter_map(|index| Some((index, files.get(index)?)));
-    let mut outcomes: Vec<(usize, T)> = next.par_bridge().map(|(index, found)| (index, outcome_of(found))).collect();
-    outcomes.sort_by_key(|(index, _)| *index);
-    outcomes.into_iter().map(|(_, outcome)| outcome).collect()
 }
 
 /// The facts of one file, or why it has none.

@@ -11,6 +11,7 @@ use crate::Error;
 use crate::copy::copy_contents;
 use crate::edit::Target;
 use crate::source::Source;
+use crate::tree::directory_of;
 
 /// How the names of copies in the making start.
 pub(crate) const COPY_PREFIX: &str = ".driver-runpath-";
@@ -20,10 +21,9 @@ pub(crate) const COPY_PREFIX: &str = ".driver-runpath-";
 /// # Errors
 /// [`Error::Io`].
 pub fn link_over(file: &Path, name: &Path) -> Result<(), Error> {
-    let parent = name.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let link = tempfile::Builder::new()
         .prefix(COPY_PREFIX)
-        .make_in(parent, |path| fs::hard_link(file, path))
+        .make_in(directory_of(name), |path| fs::hard_link(file, path))
         .map_err(Error::io("cannot link the copy"))?;
     link.persist(name).map_err(|error| Error::io("cannot rename the link")(error.error))?;
     Ok(())
@@ -110,11 +110,10 @@ pub fn copy_as(source: &Source, path: &Path) -> Result<NamedTempFile, Error> {
 }
 
 fn copy_in_directory_of(source: &Source, path: &Path, mode: u32) -> Result<NamedTempFile, Error> {
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let copy = tempfile::Builder::new()
         .prefix(COPY_PREFIX)
         .permissions(Permissions::from_mode(mode))
-        .tempfile_in(parent)
+        .tempfile_in(directory_of(path))
         .map_err(|error| Error::io("cannot create a file beside it")(plain(error)))?;
     copy_contents(source.file(), copy.as_file(), source.identity.len).map_err(Error::io("cannot copy"))?;
     source.check_unchanged(source.file())?;

@@ -64,8 +64,9 @@ impl<'f> Tree<'f> {
         }
         // Who opens it at run time is not to be seen; an object whose DT_RPATH leads to it may.
         let own_name = path.file_name().map(OsStr::as_bytes);
-        let others = self.with_rpath.values().filter_map(|objects| objects.iter().find(|(object, _)| *object != path));
-        others.into_iter().any(|(object, object_facts)| {
+        let mut others =
+            self.with_rpath.values().filter_map(|objects| objects.iter().find(|(object, _)| *object != path));
+        others.any(|(object, object_facts)| {
             finds_by_rpath(object, object_facts, own_name.into_iter(), &exists)
                 && finds_by_rpath(object, object_facts, facts.needed.iter().map(Vec::as_slice), &exists)
         })
@@ -133,10 +134,14 @@ pub fn has_unknown_token(directory: &Path) -> bool {
     directory.as_os_str().as_bytes().contains(&b'$')
 }
 
+/// The directory that a name is in; `.` for a name alone.
+pub fn directory_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
 /// Replaces `$ORIGIN` and `${ORIGIN}` by the directory of `object`.
 pub fn expand_origin(entry: &[u8], object: &Path) -> PathBuf {
-    let origin = object.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let origin = origin.as_os_str().as_bytes();
+    let origin = directory_of(object).as_os_str().as_bytes();
     let mut expanded = Vec::with_capacity(entry.len());
     let mut rest = entry;
     while let Some((first, tail)) = rest.split_first() {

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
+use rayon::prelude::*;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir, openat, statat};
 use rustix::io::Errno;
 
@@ -17,6 +18,7 @@ use crate::Error;
 use crate::elf::NotCandidate;
 use crate::links::COPY_PREFIX;
 use crate::source::{Identity, Links, Source};
+use crate::tree::directory_of;
 
 /// What the walk came upon.
 #[derive(Debug)]
@@ -85,7 +87,7 @@ const DIRECTORY_BUFFER: usize = 32 << 10;
 const LARGE: u64 = 16 << 20;
 
 /// From this number of files on, threads are worth their start.
-pub(crate) const MANY_FILES: usize = 8;
+const MANY_FILES: usize = 8;
 
 /// Calls `look` for every ELF file at or below `paths`, each (device, inode) once. Symbolic links are followed where
 /// named, not where found.
@@ -125,6 +127,20 @@ pub fn walk<T: Send>(
     let mut problems = state.problems;
     problems.sort_by(|a, b| a.0.cmp(&b.0));
     Walked { files, problems, others: walk.others.into_inner() }
+}
+
+/// What `work` makes of each file, in the order of the files. Of many files the largest are begun with, so that none is
+/// left for the end.
+pub fn for_each_file<'f, S: Sync, T: Send>(files: &'f [Found<S>], work: impl Fn(&'f Found<S>) -> T + Sync) -> Vec<T> {
+    if files.len() < MANY_FILES {
+        return files.iter().map(work).collect();
+    }
+    let mut order: Vec<usize> = (0..files.len()).collect();
+    order.sort_by_key(|&index| files.get(index).map(|found| std::cmp::Reverse(found.identity.len)));
+    let next = order.into_iter().filter_map(|index| Some((index, files.get(index)?)));
+    let mut done: Vec<(usize, T)> = next.par_bridge().map(|(index, found)| (index, work(found))).collect();
+    done.sort_by_key(|(index, _)| *index);
+    done.into_iter().map(|(_, result)| result).collect()
 }
 
 struct Walk<'e, L, T> {
@@ -298,8 +314,7 @@ impl<T: Send, L: Fn(&Path, &Source, Links) -> T + Sync> Walk<'_, L, T> {
 
 /// Directory and last component of a name, the directory without links and dots.
 fn one_spelling(path: &Path) -> Option<(PathBuf, OsString)> {
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    Some((fs::canonicalize(parent).ok()?, path.file_name()?.to_owned()))
+    Some((fs::canonicalize(directory_of(path)).ok()?, path.file_name()?.to_owned()))
 }
 
 #[cfg(test)]

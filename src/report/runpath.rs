@@ -3,12 +3,11 @@
 use std::io::{self, Write};
 use std::path::Path;
 
-use super::text::{harmless, name, old_search_path, problem, search_path};
+use super::text::{harmless, name, old_search_path, problem, remarks, search_path};
 use super::{Status, Verbosity};
 use crate::Error;
 use crate::decide::Tag;
 use crate::elf::NotCandidate;
-use crate::plan::EntryFor;
 use crate::runpath::{Changed, Report};
 
 impl Report {
@@ -51,24 +50,16 @@ pub fn runpath_text(
 }
 
 fn changed_line(path: &Path, changed: &Changed, dry_run: bool) -> String {
-    let mut line = format!(
-        "{}: {}: {} -> {}; {}, +{} bytes",
+    format!(
+        "{}: {}: {} -> {}; {}, +{} bytes{}",
         if dry_run { "would change" } else { "changed" },
         name(path),
         old_search_path(&changed.old),
         search_path(changed.new.as_ref().map(|(tag, path)| (*tag, path.as_slice()))),
         changed.rung,
         changed.growth,
-    );
-    match changed.entry {
-        EntryFor::Spare => {}
-        EntryFor::GivenUp(_) => line.push_str("; its entry was a hint (the number of relative relocations)"),
-        EntryFor::MovedTable => line.push_str("; .dynamic moved, RELRO no longer covers it"),
-    }
-    if changed.link_broken {
-        line.push_str("; now a file of its own");
-    }
-    line
+        remarks(changed.entry, changed.link_broken),
+    )
 }
 
 /// Writes what `runpath print` found out about `path`; how that ends.

@@ -7,6 +7,7 @@ use anstyle::{AnsiColor, Style};
 use super::text::{evidence_in_short, harmless, name, with_openers};
 use crate::check::{Judged, Verdict};
 use crate::fix::{Changed, Fixed};
+use crate::tree::directory_of;
 
 /// A terminal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,7 +93,7 @@ fn check_group(rows: &[(&Path, &Judged)], screen: Screen) -> String {
 /// The directory that a package lies in: that of the file, without a last `lib` or `bin`.
 fn package_of(path: &Path) -> &Path {
     const PARTS: [&str; 6] = ["lib", "lib64", "lib32", "bin", "sbin", "libexec"];
-    let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let directory = directory_of(path);
     let is_part = matches!(directory.components().next_back(), Some(Component::Normal(last)) if PARTS.iter().any(|part| last == *part));
     directory.parent().filter(|above| is_part && !above.as_os_str().is_empty()).unwrap_or(directory)
 }

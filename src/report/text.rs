@@ -42,6 +42,43 @@ impl Voice {
     fn table_on(&self) -> Option<Screen> {
         self.screen.filter(|_| self.verbosity == Verbosity::Lines)
     }
+
+    /// What is odd about a file; no errors, so that `-qq` is without it.
+    fn warnings(
+        &self,
+        errors: &mut impl Write,
+        path: &Path,
+        broken_sections: Option<&str>,
+        detection: &Detection,
+    ) -> io::Result<()> {
+        if self.verbosity < Verbosity::Summary {
+            return Ok(());
+        }
+        let broken =
+            broken_sections.map(|why| format!("its section headers cannot be used ({why}); loaders do without"));
+        for warning in broken.iter().chain(&detection.warnings) {
+            writeln!(errors, "warning: {}: {}", name(path), harmless(warning.as_bytes()))?;
+        }
+        Ok(())
+    }
+
+    /// What went wrong with an ELF file; where that is forgiven it is a warning, too.
+    fn failed(&self, errors: &mut impl Write, path: &Path, error: &Error, named: bool) -> io::Result<()> {
+        let forgiven = self.leniency.forgives(error, named);
+        if forgiven && self.verbosity < Verbosity::Summary {
+            return Ok(());
+        }
+        problem(errors, path, error, forgiven)
+    }
+
+    /// What the walk could not look at. "skipped" is no trouble, so that `-q` is without it.
+    fn problems(&self, errors: &mut impl Write, problems: &[(PathBuf, Error)]) -> io::Result<()> {
+        let told = |error: &Error| !matches!(error, Error::NotCandidate(_)) || self.verbosity >= Verbosity::Lines;
+        problems
+            .iter()
+            .filter(|(_, error)| told(error))
+            .try_for_each(|(path, error)| problem(errors, path, error, false))
+    }
 }
 
 /// Bytes of a file's name or search path, harmless on a terminal: control characters and bytes that are not UTF-8 are
@@ -166,19 +203,6 @@ fn likely_openers(openers: &[PathBuf]) -> String {
     format!("{cannot}; the opener is likely {}{more}", named.join(" or "))
 }
 
-fn warnings(
-    errors: &mut impl Write,
-    path: &Path,
-    broken_sections: Option<&str>,
-    detection: &Detection,
-) -> io::Result<()> {
-    let broken = broken_sections.map(|why| format!("its section headers cannot be used ({why}); loaders do without"));
-    for warning in broken.iter().chain(&detection.warnings) {
-        writeln!(errors, "warning: {}: {}", name(path), harmless(warning.as_bytes()))?;
-    }
-    Ok(())
-}
-
 pub(super) fn problem(errors: &mut impl Write, path: &Path, error: &Error, forgiven: bool) -> io::Result<()> {
     let word = match error {
         Error::NotCandidate(_) => "skipped",
@@ -201,7 +225,7 @@ pub fn error_line(path: &Path, error: &Error, errors: &mut impl Write) -> io::Re
 /// # Errors
 /// What writing answers.
 pub fn fix_text(report: &fix::Report, voice: &Voice, out: &mut impl Write, errors: &mut impl Write) -> io::Result<()> {
-    let Voice { verbosity, leniency, .. } = *voice;
+    let verbosity = voice.verbosity;
     let dry_run = report.dry_run;
     let mut totals = Totals::default();
     let mut rows = Vec::new();
@@ -209,20 +233,13 @@ pub fn fix_text(report: &fix::Report, voice: &Voice, out: &mut impl Write, error
         totals.count(&file.outcome);
         let is_loader = matches!(file.outcome, Outcome::Changed(_) | Outcome::AlreadyRight);
         let broken_sections = file.broken_sections.as_deref().filter(|_| is_loader || file.named);
-        if verbosity >= Verbosity::Summary {
-            warnings(errors, &file.path, broken_sections, &file.detection)?;
-        }
+        voice.warnings(errors, &file.path, broken_sections, &file.detection)?;
         match &file.outcome {
             Outcome::Changed(changed) if voice.table_on().is_some() => rows.push((file, changed)),
             Outcome::Changed(changed) if verbosity >= Verbosity::Lines => {
                 writeln!(out, "{}", changed_line(file, changed, dry_run))?;
             }
-            Outcome::Failed(error) => {
-                let forgiven = leniency.forgives(error, file.named);
-                if !forgiven || verbosity >= Verbosity::Summary {
-                    problem(errors, &file.path, error, forgiven)?;
-                }
-            }
+            Outcome::Failed(error) => voice.failed(errors, &file.path, error, file.named)?,
             Outcome::NotCandidate(reason)
                 if file.named && verbosity >= Verbosity::Lines || verbosity >= Verbosity::All =>
             {
@@ -244,13 +261,8 @@ pub fn fix_text(report: &fix::Report, voice: &Voice, out: &mut impl Write, error
     if let Some(screen) = voice.table_on().filter(|_| !rows.is_empty()) {
         write!(out, "{}", fix_table(&rows, dry_run, screen))?;
     }
-    for (path, error) in &report.problems {
-        // "skipped" is no trouble, so that -q is without it.
-        if !matches!(error, Error::NotCandidate(_)) || verbosity >= Verbosity::Lines {
-            problem(errors, path, error, false)?;
-        }
-        totals.failed(error);
-    }
+    voice.problems(errors, &report.problems)?;
+    report.problems.iter().for_each(|(_, error)| totals.failed(error));
     if verbosity >= Verbosity::Summary {
         let line = if voice.table_on().is_some() { totals.in_short(report) } else { totals.line(report, dry_run) };
         writeln!(out, "{line}")?;
@@ -266,26 +278,29 @@ fn counted(count: u64, what: &str) -> String {
 fn changed_line(file: &fix::Fixed, changed: &Changed, dry_run: bool) -> String {
     let new = search_path(Some((changed.decision.tag, &changed.decision.path)));
     let mut line = format!(
-        "{}: {}: {}; {} -> {new}; {}, {} bytes",
+        "{}: {}: {}; {} -> {new}; {}, +{} bytes",
         if dry_run { "would change" } else { "changed" },
         name(&file.path),
         reasons(&file.detection),
         old_search_path(&changed.old),
         changed.rung,
-        if changed.growth == 0 { "+0".to_owned() } else { format!("+{}", changed.growth) },
+        changed.growth,
     );
     if changed.decision.inherits {
         line.push_str("; RPATH, because a RUNPATH would end the search path that it inherits");
     }
-    match changed.entry {
-        EntryFor::Spare => {}
-        EntryFor::GivenUp(_) => line.push_str("; its entry was a hint (the number of relative relocations)"),
-        EntryFor::MovedTable => line.push_str("; .dynamic moved, RELRO no longer covers it"),
-    }
-    if changed.link_broken {
-        line.push_str("; now a file of its own");
-    }
+    line.push_str(&remarks(changed.entry, changed.link_broken));
     line
+}
+
+/// What else became of a file.
+pub(super) fn remarks(entry: EntryFor, link_broken: bool) -> String {
+    let entry = match entry {
+        EntryFor::Spare => "",
+        EntryFor::GivenUp(_) => "; its entry was a hint (the number of relative relocations)",
+        EntryFor::MovedTable => "; .dynamic moved, RELRO no longer covers it",
+    };
+    format!("{entry}{}", if link_broken { "; now a file of its own" } else { "" })
 }
 
 #[derive(Default)]
@@ -365,7 +380,7 @@ pub fn check_text(
     out: &mut impl Write,
     errors: &mut impl Write,
 ) -> io::Result<()> {
-    let Voice { verbosity, leniency, .. } = *voice;
+    let verbosity = voice.verbosity;
     let (mut loaders, mut missing) = (0u64, 0u64);
     let mut rows: Vec<(&Path, &Judged)> = Vec::new();
     for file in &report.files {
@@ -378,10 +393,7 @@ pub fn check_text(
                 continue;
             }
             Err(error) => {
-                let forgiven = leniency.forgives(error, file.named);
-                if !forgiven || verbosity >= Verbosity::Summary {
-                    problem(errors, &file.path, error, forgiven)?;
-                }
+                voice.failed(errors, &file.path, error, file.named)?;
                 continue;
             }
         };
@@ -390,9 +402,7 @@ pub fn check_text(
         missing += u64::from(misses);
         let broken_sections = judged.broken_sections.as_deref();
         let broken_sections = broken_sections.filter(|_| file.named || judged.verdict != Verdict::NotALoader);
-        if verbosity >= Verbosity::Summary {
-            warnings(errors, &file.path, broken_sections, &judged.detection)?;
-        }
+        voice.warnings(errors, &file.path, broken_sections, &judged.detection)?;
         let wanted = file.named || judged.verdict != Verdict::NotALoader || verbosity >= Verbosity::All;
         if wanted && voice.table_on().is_some() {
             rows.push((&file.path, judged));
@@ -403,12 +413,7 @@ pub fn check_text(
     if let Some(screen) = voice.table_on() {
         write!(out, "{}", check_groups(&rows, screen))?;
     }
-    for (path, error) in &report.problems {
-        // "skipped" is no trouble, so that -q is without it.
-        if !matches!(error, Error::NotCandidate(_)) || verbosity >= Verbosity::Lines {
-            problem(errors, path, error, false)?;
-        }
-    }
+    voice.problems(errors, &report.problems)?;
     if verbosity >= Verbosity::Summary {
         let good = loaders - missing;
         let verb = |count: u64, one: &str, more: &str| format!("{count} {}", if count == 1 { one } else { more });

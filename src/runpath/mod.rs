@@ -4,8 +4,6 @@ mod paths;
 
 use std::path::{Path, PathBuf};
 
-use rayon::prelude::*;
-
 use crate::Error;
 use crate::apply::Durability;
 use crate::decide::{Current, Tag};
@@ -15,7 +13,7 @@ use crate::facts::search_paths;
 use crate::links::{Protection, Way};
 use crate::plan::{EntryFor, Rung};
 use crate::source::{Links, Source};
-use crate::walk::{Exclude, Found, MANY_FILES, walk};
+use crate::walk::{Exclude, Found, for_each_file, walk};
 
 pub use paths::{appended, changes, prepended, shrunk, tidy};
 
@@ -88,12 +86,7 @@ pub fn run(paths: &[PathBuf], options: &Options) -> Report {
     let directories = directories.into_iter().map(|path| (path, Err(Error::Protected("a directory".into()))));
     let problems = walked.problems.into_iter().map(|(path, error)| (path, Err(error)));
     let change = |found: &Found<()>| (found.path.clone(), change_file(found, options));
-    // A few files are done sooner than threads are started.
-    let mut files: Vec<_> = if walked.files.len() < MANY_FILES {
-        walked.files.iter().map(change).collect()
-    } else {
-        walked.files.par_iter().map(change).collect()
-    };
+    let mut files: Vec<_> = for_each_file(&walked.files, change);
     files.extend(problems.chain(directories));
     files.sort_by(|(a, _), (b, _)| a.cmp(b));
     Report { files, dry_run: options.dry_run }
