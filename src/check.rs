@@ -8,7 +8,7 @@ use crate::decide::{Tag, entries, is_stub_directory, same_directory_key};
 use crate::detect::{Depth, Detection, DriverNames};
 use crate::elf::NotCandidate;
 use crate::facts::Facts;
-use crate::fix::{DriverDirs, Surveyed, holds_needed_library, survey, tree_of};
+use crate::fix::{DriverDirs, INTERRUPTED, Surveyed, holds_needed_library, survey, tree_of};
 use crate::source::Links;
 use crate::walk::{Exclude, Found, Walked};
 
@@ -107,7 +107,9 @@ fn judge_survey(
                 && !holds_needed_library(entry, path, facts.needed.iter().map(Vec::as_slice), names)
         });
         let search_path = facts.search.effective().map(|(tag, path)| (tag, path.to_vec()));
-        Judged { verdict, search_path, detection: facts.detection, broken_sections: facts.broken_sections, openers }
+        let mut detection = facts.detection;
+        detection.warnings.extend(facts.is_interrupted.then(|| INTERRUPTED.to_owned()));
+        Judged { verdict, search_path, detection, broken_sections: facts.broken_sections, openers }
     }))
 }
 

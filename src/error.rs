@@ -5,7 +5,7 @@ use std::io;
 use crate::elf::{Malformed, NotCandidate};
 use crate::plan::Refusal;
 
-/// Why a file was not looked at, or not changed. The file is as it was before, whatever the variant.
+/// Why a file was not looked at, or not changed. The file is as it was before, but for [`Error::HalfDone`].
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The system said no.
@@ -31,6 +31,20 @@ pub enum Error {
     /// The second parser read something else than what was meant.
     #[error("internal error, please report it: the planned file does not verify: {0}; the file is unchanged")]
     Unverified(String),
+    /// Another process keeps a lock on the file.
+    #[error("{0} keeps a lock on it; the file is unchanged")]
+    Locked(String),
+    /// A write failed in the middle of an edit, and so did the attempt to take the edit back.
+    #[error(
+        "cannot write: {source}; nor can the edit be taken back: {undoing}; the file has a part of it, loads with its old \
+             or its new search path, and is mended by the next run that can write to it"
+    )]
+    HalfDone {
+        /// What the system answered to the edit.
+        source: io::Error,
+        /// What it answered to taking it back.
+        undoing: io::Error,
+    },
     /// Someone else wrote to the file in the meantime.
     #[error("the file changed while it was looked at; it is left as it is")]
     Changed,

@@ -35,7 +35,7 @@
 //! verify(&bytes, &plan)?;
 //!
 //! let file = OpenOptions::new().read(true).write(true).open(&path)?;
-//! apply(&file, &bytes, &plan, Durability::Process)?;
+//! apply(&file, &plan, Durability::Process)?;
 //! # let after = std::fs::read(&path)?;
 //! # let elf = goblin::elf::Elf::parse(&after)?;
 //! # assert_eq!(elf.runpaths, ["/run/opengl-driver/lib"]);
@@ -80,10 +80,14 @@ pub mod journal;
 pub mod links;
 #[doc(hidden)]
 pub mod loader;
+mod lock;
+#[doc(hidden)]
 #[allow(unsafe_code)]
-mod map;
+pub mod map;
 #[doc(hidden)]
 pub mod patchelf;
+#[doc(hidden)]
+pub mod place;
 mod privileges;
 #[doc(hidden)]
 pub mod report;

@@ -39,6 +39,7 @@ use cli::{Check, Cli, Command, Explain, Fix, Group, Names, Selection};
 const DRIVER_LINK: &str = "/run/opengl-driver";
 
 fn main() -> ExitCode {
+    driver_runpath::map::outlive_truncation();
     let mut arguments = std::env::args_os();
     if arguments.next().is_some_and(|name| Path::new(&name).file_name() == Some(OsStr::new("patchelf"))) {
         return run_patchelf(arguments);

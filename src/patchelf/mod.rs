@@ -18,12 +18,13 @@ use object::elf;
 use crate::Error;
 use crate::apply::Durability;
 use crate::decide::{Tag, entries};
-use crate::edit::{Target, copy_to, edit, open_to_edit};
+use crate::edit::{Done, Opened, Target, edit};
 use crate::elf::{Image, NotCandidate};
 use crate::facts::search_paths;
+use crate::fix::TAKEN_BACK;
+use crate::place::Place;
 use crate::plan::Change;
 use crate::runpath::{appended, changes, shrunk};
-use crate::source::{Links, Source};
 
 use args::{Command, Edit, Request};
 
@@ -111,17 +112,19 @@ impl<O: Write, E: Write> Job<'_, O, E> {
     }
 
     fn work(&mut self) -> Result<(), Failure> {
-        let source = match self.request.edit {
-            Some(_) => open_to_edit(self.file, Links::Follow, false)?,
-            None => Source::open(self.file, Links::Follow)?,
+        let place = Place { path: self.file.to_owned(), root: None };
+        let name = place.look_up().map_err(Error::io("cannot open"))?;
+        let opened = match self.request.edit {
+            Some(_) => Opened::locked(&name)?,
+            None => name.source()?.map(Opened::of).transpose()?,
         };
-        let source = source.ok_or(Failure::Words("not an ELF executable"))?;
-        for warning in lint::lint_headers(source.bytes()) {
+        let opened = opened.ok_or(Failure::Words("not an ELF executable"))?;
+        for warning in lint::lint_headers(opened.bytes()) {
             self.warn(warning);
         }
-        let image = match Image::read(source.bytes()).map_err(Error::from)? {
+        let image = match Image::read(opened.bytes()).map_err(Error::from)? {
             Ok(image) => image,
-            Err(reason) => return self.without_dynamic_table(&source, reason),
+            Err(reason) => return self.without_dynamic_table(opened, reason),
         };
         for warning in lint::lint_image(&image) {
             self.warn(&warning);
@@ -131,7 +134,11 @@ impl<O: Write, E: Write> Job<'_, O, E> {
         let needed: Vec<Vec<u8>> = image.strings_of(elf::DT_NEEDED).map(<[u8]>::to_vec).collect();
         let changes = self.changes(&image)?;
         let target = self.request.output.as_deref().map_or(Target::InPlace, Target::Output);
-        if let Some(edited) = edit(&source, &image, &changes, target, Durability::Process)? {
+        let Done { edited, taken_back } = edit(opened, &changes, target, Durability::Process)?;
+        if taken_back {
+            self.warn(TAKEN_BACK);
+        }
+        if let Some(edited) = edited {
             self.debug(format_args!("{}: the file grows by {} bytes", edited.rung, edited.growth));
         }
         if self.request.print.needed {
@@ -143,13 +150,13 @@ impl<O: Write, E: Write> Job<'_, O, E> {
     }
 
     /// patchelf has nothing to say of a separate debug file, and leaves it as it is.
-    fn without_dynamic_table(&mut self, source: &Source, reason: NotCandidate) -> Result<(), Failure> {
+    fn without_dynamic_table(&mut self, opened: Opened, reason: NotCandidate) -> Result<(), Failure> {
         let print = self.request.print;
         let asked = self.request.edit.is_some() || print.interpreter || print.soname || print.rpath || print.needed;
         match reason {
             NotCandidate::DebugFile => self.debug(format_args!("no dynamic section")),
             NotCandidate::Static if !asked => {}
-            NotCandidate::Static if lint::has_dynamic_section(source.bytes()) => {
+            NotCandidate::Static if lint::has_dynamic_section(opened.bytes()) => {
                 self.warn("no loader finds its .dynamic, PT_DYNAMIC is missing; it is left as it is");
             }
             NotCandidate::Static => {
@@ -158,7 +165,10 @@ impl<O: Write, E: Write> Job<'_, O, E> {
             }
             _ => return Err(Failure::Words("wrong ELF type")),
         }
-        self.request.output.as_deref().map_or(Ok(()), |output| copy_to(source, output)).map_err(Failure::from)
+        if let Some(output) = self.request.output.as_deref() {
+            edit(opened, &[], Target::Output(output), Durability::Process)?;
+        }
+        Ok(())
     }
 
     fn print(&mut self, image: &Image<'_>) -> Result<(), Failure> {

@@ -40,7 +40,12 @@ impl Status {
         match error {
             Error::NotCandidate(_) => Self::Good,
             Error::Refused(_) | Error::Protected(_) => Self::Misses,
-            Error::Io { .. } | Error::Malformed(_) | Error::Unverified(_) | Error::Changed => Self::Error,
+            Error::Io { .. }
+            | Error::Malformed(_)
+            | Error::Unverified(_)
+            | Error::Locked(_)
+            | Error::HalfDone { .. }
+            | Error::Changed => Self::Error,
         }
     }
 

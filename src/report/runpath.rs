@@ -8,6 +8,7 @@ use super::{Status, Verbosity};
 use crate::Error;
 use crate::decide::Tag;
 use crate::elf::NotCandidate;
+use crate::fix::TAKEN_BACK;
 use crate::runpath::{Changed, Report};
 
 impl Report {
@@ -36,6 +37,9 @@ pub fn runpath_text(
     out: &mut impl Write,
     errors: &mut impl Write,
 ) -> io::Result<()> {
+    for path in report.taken_back.iter().filter(|_| verbosity >= Verbosity::Summary) {
+        writeln!(errors, "warning: {}: {TAKEN_BACK}", name(path))?;
+    }
     for (path, result) in &report.files {
         match result {
             Ok(Some(changed)) if verbosity >= Verbosity::Lines => {

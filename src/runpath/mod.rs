@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use crate::Error;
 use crate::apply::Durability;
 use crate::decide::{Current, Tag};
-use crate::edit::{Edited, Target, edit, open_to_edit};
+use crate::edit::{Done, Edited, Opened, Target, edit};
 use crate::elf::{Image, NotCandidate};
 use crate::facts::search_paths;
-use crate::links::{Protection, Way};
+use crate::links::{Mode, Protection, Way};
 use crate::plan::{EntryFor, Rung};
 use crate::source::{Links, Source};
 use crate::walk::{Exclude, Found, for_each_file, walk};
@@ -74,6 +74,8 @@ pub struct Changed {
 pub struct Report {
     /// What became of each file, by path; `None`: it was right already.
     pub files: Vec<(PathBuf, Result<Option<Changed>, Error>)>,
+    /// The files in which the unfinished edit of an earlier run was taken back, by path.
+    pub taken_back: Vec<PathBuf>,
     /// Whether nothing was written.
     pub dry_run: bool,
 }
@@ -86,10 +88,13 @@ pub fn run(paths: &[PathBuf], options: &Options) -> Report {
     let directories = directories.into_iter().map(|path| (path, Err(Error::Protected("a directory".into()))));
     let problems = walked.problems.into_iter().map(|(path, error)| (path, Err(error)));
     let change = |found: &Found<()>| (found.path.clone(), change_file(found, options));
-    let mut files: Vec<_> = for_each_file(&walked.files, change);
+    let done = for_each_file(&walked.files, change);
+    let taken = done.iter().filter(|(_, result)| matches!(result, Ok((_, true))));
+    let taken_back = taken.map(|(path, _)| path.clone()).collect();
+    let mut files: Vec<_> = done.into_iter().map(|(path, result)| (path, result.map(|(changed, _)| changed))).collect();
     files.extend(problems.chain(directories));
     files.sort_by(|(a, _), (b, _)| a.cmp(b));
-    Report { files, dry_run: options.dry_run }
+    Report { files, taken_back, dry_run: options.dry_run }
 }
 
 /// The search path that loaders go by, and its tag.
@@ -102,29 +107,35 @@ pub fn print(path: &Path) -> Result<Option<(Tag, Vec<u8>)>, Error> {
     Ok(search_paths(&image).effective().map(|(tag, path)| (tag, path.to_vec())))
 }
 
-fn change_file(found: &Found<()>, options: &Options) -> Result<Option<Changed>, Error> {
-    let source = open_to_edit(&found.path, found.links, options.dry_run)?.ok_or(Error::Changed)?;
-    if source.identity.inode != found.identity.inode {
-        return Err(Error::Changed);
-    }
-    let image = Image::read(source.bytes())?.map_err(Error::NotCandidate)?;
-    let old = search_paths(&image);
-    let new = new_path(&image, &old, options);
-    let changes = changes(&old, new.as_ref().map(|(tag, path)| (*tag, path.as_slice())));
-    if let Some(reason) = image.ruled_out().filter(|_| new.is_some() && !changes.is_empty()) {
-        return Err(Error::NotCandidate(reason));
-    }
+/// How the file changed, `None` if it was right; and whether the unfinished edit of an earlier run was taken back.
+fn change_file(found: &Found<()>, options: &Options) -> Result<(Option<Changed>, bool), Error> {
+    let name = found.place().look_up().map_err(Error::io("cannot open"))?;
+    let opened = Opened::locked(&name)?.ok_or(Error::Changed)?;
+    opened.check_inode(found.identity.inode)?;
+    let (old, new, changes) = {
+        let image = Image::read(opened.bytes())?.map_err(Error::NotCandidate)?;
+        let old = search_paths(&image);
+        let new = new_path(&image, &old, options);
+        let changes = changes(&old, new.as_ref().map(|(tag, path)| (*tag, path.as_slice())));
+        if let Some(reason) = image.ruled_out().filter(|_| new.is_some() && !changes.is_empty()) {
+            return Err(Error::NotCandidate(reason));
+        }
+        (old, new, changes)
+    };
+    let mode = if options.dry_run { Mode::DryRun } else { Mode::Write };
     let (way, target) = match &options.output {
         Some(path) if !options.dry_run => (Way::InPlace, Target::Output(path)),
-        _ if changes.is_empty() || options.output.is_some() => (Way::InPlace, Target::Nowhere),
-        _ => {
-            let way = options.protection.way(&found.path, found.links_elsewhere)?;
-            (way, way.target(&found.path, options.dry_run))
+        Some(_) => (Way::InPlace, Target::Nowhere),
+        None if changes.is_empty() && !opened.is_interrupted() => (Way::InPlace, Target::Nowhere),
+        None => {
+            let way = options.protection.way(opened.source(), &found.names)?;
+            (way, Target::of(way, &name, &found.names, mode))
         }
     };
-    let edited = edit(&source, &image, &changes, target, options.durability)?;
+    let Done { edited, taken_back } = edit(opened, &changes, target, options.durability)?;
     let link_broken = way == Way::Copy;
-    Ok(edited.map(|Edited { rung, entry, growth }| Changed { old, new, rung, entry, growth, link_broken }))
+    let changed = edited.map(|Edited { rung, entry, growth }| Changed { old, new, rung, entry, growth, link_broken });
+    Ok((changed, taken_back))
 }
 
 /// Tag and path that the file shall have. The tag stays what it is.
