@@ -29,12 +29,12 @@ pub enum Target<'p> {
 }
 
 impl<'p> Target<'p> {
-    /// Where a file goes that may be changed this `way`, has the name `name` and all of `names`.
-    pub fn of(way: Way, name: &'p Name, names: &'p [Place], mode: Mode) -> Self {
+    /// Where a file goes that may be changed this `way`, has the name `name` and these other ones.
+    pub fn of(way: Way, name: &'p Name, others: &'p [Place], mode: Mode) -> Self {
         match (mode, way) {
             (Mode::DryRun, _) => Self::Nowhere,
             (Mode::Write, Way::InPlace) => Self::InPlace,
-            (Mode::Write, Way::Copy) => Self::Copy(name, names),
+            (Mode::Write, Way::Copy) => Self::Copy(name, others),
         }
     }
 }
@@ -73,7 +73,10 @@ impl Opened {
     /// [`Error::Io`], [`Error::Locked`].
     pub fn locked(name: &Name) -> Result<Option<Self>, Error> {
         let Some(source) = name.source()? else { return Ok(None) };
-        Self::of(source.locked()?).map(Some)
+        let opened = Self::of(source.locked()?)?;
+        // Meanwhile the name may have gone to another file: what is still open may be known elsewhere alone.
+        opened.check_inode(name.inode().map_err(Error::io("cannot look at it"))?)?;
+        Ok(Some(opened))
     }
 
     /// An open file, to be read only.

@@ -236,6 +236,7 @@ fn fix_file(
     tree: &Tree<'_>,
     options: &Options,
 ) -> Result<(Option<Changed>, Taken), Error> {
+    let others = found.other_names();
     let name = found.place().look_up().map_err(Error::io("cannot open"))?;
     let opened = Opened::locked(&name)?.ok_or(Error::Changed)?;
     opened.check_inode(found.identity.inode)?;
@@ -250,12 +251,12 @@ fn fix_file(
     if !is_changed && !opened.is_interrupted() {
         return Ok((None, Taken::Nothing));
     }
-    let way = options.protection.way(opened.source(), &found.names)?;
+    let way = options.protection.way(opened.source(), &others)?;
     let change = Change { tag: decision.tag, path: Some(decision.path.clone()) };
     let changes = if is_changed { vec![change] } else { Vec::new() };
     let mode = if options.dry_run { Mode::DryRun } else { Mode::Write };
     let Done { edited, taken_back } =
-        edit(opened, &changes, Target::of(way, &name, &found.names, mode), options.durability)?;
+        edit(opened, &changes, Target::of(way, &name, &others, mode), options.durability)?;
     let link_broken = way == Way::Copy;
     let changed =
         edited.map(|Edited { rung, entry, growth }| Changed { old, decision, rung, entry, growth, link_broken });

@@ -44,14 +44,22 @@ pub enum Way {
 }
 
 impl Protection {
-    /// How a file may be changed of which the walk has found `names`.
+    /// How a file may be changed of which the walk has found a name and `others`.
     ///
     /// # Errors
     /// [`Error::Protected`] where it may not.
-    pub fn way(&self, source: &Source, names: &[Place]) -> Result<Way, Error> {
+    pub fn way(&self, source: &Source, others: &[Place]) -> Result<Way, Error> {
         let in_store =
             self.store.as_ref().is_some_and(|store| source.real_path().is_some_and(|real| real.starts_with(store)));
-        let elsewhere = source.links.saturating_sub((names.len() as u64).max(1));
+        let elsewhere = match source.links {
+            0 | 1 => 0,
+            links => {
+                let is_still = |place: &&Place| {
+                    place.look_up().and_then(|name| name.inode()).is_ok_and(|inode| inode == source.identity.inode)
+                };
+                links.saturating_sub(1).saturating_sub(others.iter().filter(is_still).count() as u64)
+            }
+        };
         let reason = if in_store {
             "it lies in the Nix store".to_owned()
         } else if elsewhere > 0 {
@@ -133,7 +141,8 @@ fn copy_in_directory_of(source: &Source, bytes: &[u8], name: &Name, mode: u32) -
 pub(crate) fn cannot_create(error: io::Error) -> Error {
     // Words of our own say more than their kind.
     let is_ours = error.kind() == io::ErrorKind::Other && error.raw_os_error().is_none();
-    Error::io("cannot create a file beside it")(if is_ours { error } else { plain(&error) })
+    let is_loop = error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error());
+    Error::io("cannot create a file beside it")(if is_ours || is_loop { error } else { plain(&error) })
 }
 
 /// The system's answer without the name of the temporary file, which means nothing to the user.

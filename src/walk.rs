@@ -54,6 +54,11 @@ impl<T> Found<T> {
     pub fn place(&self) -> Place {
         Place { path: self.path.clone(), root: self.root.clone() }
     }
+
+    /// Its other names that the walk found.
+    pub fn other_names(&self) -> Vec<Place> {
+        self.names.iter().filter(|name| name.path != self.path).cloned().collect()
+    }
 }
 
 /// What the walk passes over: names found in directories, never those that the user gave.

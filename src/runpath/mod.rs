@@ -109,6 +109,7 @@ pub fn print(path: &Path) -> Result<Option<(Tag, Vec<u8>)>, Error> {
 
 /// How the file changed, `None` if it was right; and whether the unfinished edit of an earlier run was taken back.
 fn change_file(found: &Found<()>, options: &Options) -> Result<(Option<Changed>, bool), Error> {
+    let others = found.other_names();
     let name = found.place().look_up().map_err(Error::io("cannot open"))?;
     let opened = Opened::locked(&name)?.ok_or(Error::Changed)?;
     opened.check_inode(found.identity.inode)?;
@@ -128,8 +129,8 @@ fn change_file(found: &Found<()>, options: &Options) -> Result<(Option<Changed>,
         Some(_) => (Way::InPlace, Target::Nowhere),
         None if changes.is_empty() && !opened.is_interrupted() => (Way::InPlace, Target::Nowhere),
         None => {
-            let way = options.protection.way(opened.source(), &found.names)?;
-            (way, Target::of(way, &name, &found.names, mode))
+            let way = options.protection.way(opened.source(), &others)?;
+            (way, Target::of(way, &name, &others, mode))
         }
     };
     let Done { edited, taken_back } = edit(opened, &changes, target, options.durability)?;
