@@ -278,7 +278,7 @@ enum Order {
 }
 
 /// Whether each byte of `file`, journal excluded, comes from `undone` or from a prefix of the edits; with [`Order::Any`],
-/// from any of them. `undone` differs from the start of `file` nowhere but in the ranges of the edits.
+/// each sector from a prefix of its own. `undone` differs from the start of `file` nowhere but in the ranges of the edits.
 fn is_explained(file: &[u8], undone: &[u8], plan: &Plan, order: Order) -> Option<bool> {
     let old_len = undone.len();
     let mut windows: Vec<Range<usize>> = Vec::new();
@@ -297,27 +297,42 @@ fn is_explained(file: &[u8], undone: &[u8], plan: &Plan, order: Order) -> Option
         }
         rest = window.end;
     }
-    // Behind the old end an edit that is taken back leaves its bytes: the cut comes last.
-    Some(
-        is_zero(file.get(rest..)?)
-            && explains(plan, undone, States::new(within, file, undone)?, order)?
-            && explains(plan, undone, States::new(behind, file, undone)?, Order::Any)?,
-    )
+    if !is_zero(file.get(rest..)?) {
+        return Some(false);
+    }
+    Some(match order {
+        // An edit that is taken back leaves what it wrote behind the old end: the cut comes last.
+        Order::Kept => {
+            let (mut within, mut behind) = (States::new(within, file, undone)?, States::new(behind, file, undone)?);
+            within.follow(plan, undone)?;
+            behind.follow(plan, undone)?;
+            within.together.zip(behind.together).is_some_and(|(within, behind)| within.first <= behind.last)
+        }
+        Order::Any => {
+            let sectors = within.into_iter().chain(behind).flat_map(sectors).collect();
+            let mut states = States::new(sectors, file, undone)?;
+            states.follow(plan, undone)?;
+            states.windows.iter().all(|window| window.was_the_same)
+        }
+    })
 }
 
-/// Whether the edits make the windows of `states` what they are in the file.
-fn explains(plan: &Plan, undone: &[u8], mut states: States<'_>, order: Order) -> Option<bool> {
-    for edit in &plan.edits {
-        let mut at = usize::try_from(edit.at.0).ok()?;
-        for byte in edit.content.resolve(undone)? {
-            if order == Order::Kept && states.different == 0 {
-                return Some(true);
-            }
-            states.write(at, *byte, order)?;
-            at = at.checked_add(1)?;
-        }
-    }
-    Some(states.different == 0)
+/// When the edits had made all windows what they are in the file: numbers of bytes that were written by then.
+#[derive(Debug, Clone, Copy)]
+struct Moments {
+    first: u64,
+    last: u64,
+}
+
+/// The pieces of a window that reach the disk whole or not at all.
+fn sectors(window: Range<usize>) -> impl Iterator<Item = Range<usize>> {
+    const SECTOR: usize = 512;
+    let mut at = window.start;
+    std::iter::from_fn(move || {
+        let start = at;
+        at = (start / SECTOR).checked_add(1)?.checked_mul(SECTOR)?.min(window.end);
+        (start < window.end).then_some(start..at)
+    })
 }
 
 fn is_zero(bytes: &[u8]) -> bool {
@@ -339,40 +354,65 @@ fn merged(mut ranges: Vec<Range<usize>>) -> Vec<Range<usize>> {
 
 /// Windows of the file, and what the edits so far have made of the same windows of the file before.
 struct States<'f> {
-    /// Start, the file's bytes, the bytes now.
-    windows: Vec<(usize, &'f [u8], Vec<u8>)>,
-    /// How many bytes are not what they are in the file.
+    windows: Vec<Window<'f>>,
+    /// How many bytes of all windows are not what they are in the file.
     different: usize,
+    written: u64,
+    /// When all windows were what they are in the file; `None`: never so far.
+    together: Option<Moments>,
+}
+
+struct Window<'f> {
+    start: usize,
+    file: &'f [u8],
+    now: Vec<u8>,
+    different: usize,
+    /// Whether the window was what it is in the file, at some moment.
+    was_the_same: bool,
 }
 
 impl<'f> States<'f> {
-    fn new(windows: Vec<Range<usize>>, file: &'f [u8], undone: &[u8]) -> Option<Self> {
-        let mut states = Self { windows: Vec::new(), different: 0 };
-        for window in windows {
-            let there = undone.get(window.start.min(undone.len())..window.end.min(undone.len()))?;
-            let (start, file, mut now) = (window.start, file.get(window)?, there.to_vec());
+    fn new(ranges: Vec<Range<usize>>, file: &'f [u8], undone: &[u8]) -> Option<Self> {
+        let mut windows = Vec::new();
+        for range in ranges {
+            let there = undone.get(range.start.min(undone.len())..range.end.min(undone.len()))?;
+            let (start, file, mut now) = (range.start, file.get(range)?, there.to_vec());
             now.resize(file.len(), 0);
             let different = file.iter().zip(&now).filter(|(file, now)| file != now).count();
-            states.different = states.different.checked_add(different)?;
-            states.windows.push((start, file, now));
+            windows.push(Window { start, file, now, different, was_the_same: different == 0 });
         }
-        Some(states)
+        let different = windows.iter().map(|window| window.different).sum();
+        let together = (different == 0).then_some(Moments { first: 0, last: 0 });
+        Some(Self { windows, different, written: 0, together })
+    }
+
+    /// Makes the edits, byte by byte.
+    fn follow(&mut self, plan: &Plan, undone: &[u8]) -> Option<()> {
+        for edit in &plan.edits {
+            let start = usize::try_from(edit.at.0).ok()?;
+            for (at, byte) in (start..).zip(edit.content.resolve(undone)?) {
+                self.write(at, *byte)?;
+                self.written = self.written.checked_add(1)?;
+                if self.different == 0 {
+                    let now = Moments { first: self.written, last: self.written };
+                    self.together.get_or_insert(now).last = self.written;
+                }
+            }
+        }
+        Some(())
     }
 
     /// Writes one byte, if it lies in a window.
-    fn write(&mut self, at: usize, byte: u8, order: Order) -> Option<()> {
-        let index = self.windows.partition_point(|(start, ..)| *start <= at);
-        let window = index.checked_sub(1).and_then(|index| self.windows.get_mut(index));
-        let Some((start, file, now)) = window else { return Some(()) };
-        let offset = at.checked_sub(*start)?;
-        let (Some(file), Some(now)) = (file.get(offset), now.get_mut(offset)) else { return Some(()) };
-        let was_different = *now != *file;
-        // Where the order is not known, a byte that is explained stays so.
-        if order == Order::Kept || was_different {
-            *now = byte;
-        }
-        self.different = self.different.checked_sub(usize::from(was_different))?;
-        self.different = self.different.checked_add(usize::from(*now != *file))?;
+    fn write(&mut self, at: usize, byte: u8) -> Option<()> {
+        let index = self.windows.partition_point(|window| window.start <= at);
+        let Some(window) = index.checked_sub(1).and_then(|index| self.windows.get_mut(index)) else { return Some(()) };
+        let offset = at.checked_sub(window.start)?;
+        let (Some(file), Some(now)) = (window.file.get(offset), window.now.get_mut(offset)) else { return Some(()) };
+        let (was, is) = (usize::from(*now != *file), usize::from(byte != *file));
+        *now = byte;
+        window.different = window.different.checked_sub(was)?.checked_add(is)?;
+        window.was_the_same |= window.different == 0;
+        self.different = self.different.checked_sub(was)?.checked_add(is)?;
         Some(())
     }
 }

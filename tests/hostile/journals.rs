@@ -147,7 +147,10 @@ fn forged() -> Done {
                     expected[range.clone()].copy_from_slice(&sample.original[range]);
                 }
             }
-            same(undone == expected, true, &format!("round {round}: a forged journal is obeyed"))?;
+            // Old bytes that the edit has written over, and that nothing reads, can be invented: the new edit writes over
+            // them again.
+            let edited = |bytes: &[u8]| sample.plan.replay(bytes, usize::MAX);
+            same(edited(&undone) == edited(&expected), true, &format!("round {round}: a forged journal is obeyed"))?;
         }
     }
     same(recognised > 5000, true, &format!("{recognised} journals got as far as the proof"))
