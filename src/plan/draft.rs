@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use object::elf;
 
-use super::dynamic::{EntryFor, NewDynamic, neutral_tag};
+use super::dynamic::{EntryFor, copy_len, neutral_tag};
 use super::liveness::Liveness;
 use super::{Change, Content, Edit, Move, NoFit, Plan, Rung, Step};
 use crate::decide::Tag;
@@ -26,8 +26,8 @@ pub(super) struct Draft<'i, 'data> {
     pub(super) change: &'i Change,
     pub(super) liveness: &'i Liveness,
     entry: EntryFor,
-    /// The table in the making, where `.dynamic` moves: edits of entries go there.
-    new_dynamic: Option<NewDynamic>,
+    /// Where `.dynamic` is by now.
+    dynamic: (FileOffset, Vaddr),
     /// The values of the entries of `.dynamic` as they are after the edits so far.
     values: Vec<u64>,
     /// Where the section header table is afterwards, if it moves.
@@ -50,7 +50,7 @@ impl<'i, 'data> Draft<'i, 'data> {
             change,
             liveness,
             entry,
-            new_dynamic: None,
+            dynamic: (image.dynamic.offset, image.dynamic.addr),
             values: image.dynamic.entries.iter().map(|entry| entry.value).collect(),
             section_table: None,
             edits,
@@ -70,7 +70,7 @@ impl<'i, 'data> Draft<'i, 'data> {
         }
     }
 
-    /// Whether `.dynamic` has to move for the new entry, which takes a new segment.
+    /// Whether `.dynamic` has to move for the new entry, which takes a writable segment.
     pub(super) fn moves_dynamic(&self) -> bool {
         self.entry == EntryFor::MovedTable
     }
@@ -139,24 +139,18 @@ impl<'i, 'data> Draft<'i, 'data> {
 
     fn dynamic_field(&self, index: usize, field: Field) -> Option<FileOffset> {
         let size = self.image.encoding.layout.dyn_size;
-        self.image.dynamic.offset.checked_add((index as u64).checked_mul(size)?)?.checked_add(field.at)
+        self.dynamic.0.checked_add((index as u64).checked_mul(size)?)?.checked_add(field.at)
     }
 
     fn store_value(&mut self, index: usize, value: u64, why: &'static str) -> Result<(), NoFit> {
         if let Some(now) = self.values.get_mut(index) {
             *now = value;
         }
-        if let Some(table) = &mut self.new_dynamic {
-            return table.set(index, |entry| entry.value = value);
-        }
         let field = self.image.encoding.layout.d_val;
         self.store(self.dynamic_field(index, field), value, field, why)
     }
 
     fn store_tag(&mut self, index: usize, tag: elf::DynamicTag, why: &'static str) -> Result<(), NoFit> {
-        if let Some(table) = &mut self.new_dynamic {
-            return table.set(index, |entry| entry.tag = tag);
-        }
         let field = self.image.encoding.layout.d_tag;
         self.store(self.dynamic_field(index, field), self.image.encoding.word(tag.0), field, why)
     }
@@ -189,6 +183,15 @@ impl<'i, 'data> Draft<'i, 'data> {
         }
         let end = at.checked_add(strings.len()).ok_or_else(|| does_not_fit("sh_offset"))?;
         self.fill(end, self.new_string(), "the new search path");
+        Ok(())
+    }
+
+    /// Writes zeros behind the new string, as far as `end`, where the tables were that have made way: they are padding now.
+    pub(super) fn clear_behind_table(&mut self, end: FileOffset) -> Result<(), NoFit> {
+        let from = self.image.strings.range.start.checked_add(self.grown_table_len()?);
+        let from = from.ok_or_else(|| does_not_fit("file offset"))?;
+        let len = end.checked_since(from).and_then(|len| usize::try_from(len).ok()).unwrap_or(0);
+        self.fill(from, vec![0; len], "the old place of a table that has made way");
         Ok(())
     }
 
@@ -404,39 +407,37 @@ impl<'i, 'data> Draft<'i, 'data> {
         found
     }
 
-    /// Gives `.dynamic` a place in a new segment. From here on, edits of its entries go into the new table, which is
-    /// complete when [`Self::switch_dynamic`] puts it in force: until then the old one serves.
-    pub(super) fn move_dynamic(&mut self, at: FileOffset, addr: Vaddr) -> Result<u64, NoFit> {
-        let table = NewDynamic::of(self.image, at, addr, self.edits.len())?;
-        let len = table.len(self.image);
-        self.new_dynamic = Some(table);
-        Ok(len)
-    }
-
-    /// Writes the new table and points `PT_DYNAMIC` to it: `p_vaddr`, by which the loader goes, is the switch.
-    pub(super) fn switch_dynamic(&mut self) -> Result<(), NoFit> {
-        let Some(table) = self.new_dynamic.take() else { return Ok(()) };
-        let bytes = table.bytes(self.image)?;
-        let len = bytes.len() as u64;
-        let fill = Edit { at: table.at, content: Content::Bytes(bytes), step: Step::Fill, why: ".dynamic" };
-        self.new_len = self.new_len.max(fill.range().end.0);
-        self.edits.insert(table.written_at.min(self.edits.len()), fill);
+    /// Points `PT_DYNAMIC` to the copy at `at`: `p_vaddr`, by which the loader goes, is the switch. Entries are edited at
+    /// the new place from here on; none has been before.
+    pub(super) fn switch_dynamic(&mut self, at: FileOffset, addr: Vaddr) -> Result<(), NoFit> {
         let layout = self.image.encoding.layout;
         let index = self.image.dynamic.segment;
+        let len = copy_len(self.image);
         const WHY: &str = "PT_DYNAMIC";
         self.store_segment(index, layout.p_memsz, len, WHY)?;
         self.store_segment(index, layout.p_filesz, len, WHY)?;
-        self.store_segment(index, layout.p_offset, table.at.0, WHY)?;
-        self.store_segment(index, layout.p_vaddr, table.addr.0, WHY)?;
-        self.store_segment(index, layout.p_paddr, table.addr.0, WHY)?;
-        let from = table.old_range;
-        if let Some(section) = self.image.sections.iter().position(|section| section.file_range() == Some(from.clone()))
-        {
-            self.place_section(section, table.at, table.addr)?;
-            self.store_section(section, layout.sh_size, len, "sh_size of .dynamic")?;
+        self.store_segment(index, layout.p_offset, at.0, WHY)?;
+        self.store_segment(index, layout.p_vaddr, addr.0, WHY)?;
+        self.store_segment(index, layout.p_paddr, addr.0, WHY)?;
+        self.dynamic = (at, addr);
+        if let Some(place) = self.image.segments.get(index) {
+            self.record_move(place.file_range(), at, addr);
         }
-        self.record_move(from, table.at, table.addr);
         Ok(())
+    }
+
+    /// Writes the new place of `.dynamic` into its section header.
+    pub(super) fn place_dynamic(&mut self) -> Result<(), NoFit> {
+        let len = copy_len(self.image);
+        let from = self.image.segments.get(self.image.dynamic.segment).map(|place| place.file_range());
+        let (at, addr) = self.dynamic;
+        match self.image.sections.iter().position(|section| section.file_range() == from) {
+            Some(section) => {
+                self.place_section(section, at, addr)?;
+                self.store_section(section, self.image.encoding.layout.sh_size, len, "sh_size of .dynamic")
+            }
+            None => Ok(()),
+        }
     }
 
     /// Moves the section header table, which no loader reads, to `at`.

@@ -8,10 +8,10 @@ mod draft;
 mod dynamic;
 mod evict;
 mod head;
-mod home;
 mod last;
 mod liveness;
 mod movable;
+mod packing;
 mod room;
 mod slack;
 mod slot;
@@ -211,13 +211,15 @@ impl NoFit {
 /// One rung: an entry of the ladder.
 type Attempt = fn(&mut Draft<'_, '_>) -> Result<(), NoFit>;
 
-const LADDER: [(Rung, Attempt); 6] = [
+const LADDER: [(Rung, Attempt); 8] = [
     (Rung::Slot, slot::attempt),
     (Rung::Slack, slack::attempt),
-    (Rung::Last, last::attempt),
+    (Rung::Last, last::attempt_in_place),
     (Rung::Evict, evict::attempt),
+    (Rung::Last, last::attempt),
     (Rung::Append, append::attempt),
     (Rung::AppendHead, head::attempt),
+    (Rung::Slack, slack::attempt_writable),
 ];
 
 /// Refuses files in which a write to one table would change another.
@@ -263,7 +265,7 @@ pub fn plan(image: &Image<'_>, change: &Change) -> Result<Plan, Refusal> {
         };
     }
     for (rung, attempt) in LADDER {
-        if entry == EntryFor::MovedTable && !matches!(rung, Rung::Append | Rung::AppendHead) {
+        if entry == EntryFor::MovedTable && rung == Rung::Slot {
             continue;
         }
         let mut draft = Draft::new(image, change, &liveness, entry);

@@ -6,6 +6,7 @@ use object::elf;
 
 use super::NoFit;
 use super::draft::Draft;
+use super::dynamic::is_detached;
 use super::room::within;
 use crate::elf::{FileOffset, Image, Section, Vaddr, has_build_id, overlap};
 
@@ -38,6 +39,16 @@ impl Block {
             None => Ok(()),
             Some(what) => Err(NoFit::new(format!("{what} is in the way and cannot move"))),
         }
+    }
+
+    /// Whether it is a table that only the dynamic table names.
+    pub(super) fn is_table(&self) -> bool {
+        !self.sections.is_empty() && self.segments.is_empty() && !self.build_id
+    }
+
+    /// Whether it is `.dynamic`.
+    pub(super) fn is_dynamic(&self, image: &Image<'_>) -> bool {
+        self.segments.contains(&image.dynamic.segment)
     }
 
     fn absorb(&mut self, other: Self) {
@@ -81,7 +92,8 @@ pub(super) fn blocks(image: &Image<'_>, start: FileOffset, until: FileOffset) ->
         }
         let range = segment.file_range();
         if in_reach(&range) {
-            let movable = MOVABLE_SEGMENTS.contains(&segment.kind) && segment.filesz == segment.memsz;
+            let is_dynamic = index == image.dynamic.segment && is_detached(image);
+            let movable = (MOVABLE_SEGMENTS.contains(&segment.kind) || is_dynamic) && segment.filesz == segment.memsz;
             found.push(Block {
                 range,
                 align: segment.align.max(1),
@@ -161,6 +173,7 @@ fn why_fixed(image: &Image<'_>, index: usize, section: &Section) -> Option<Strin
     let movable = Some(index) == image.strings.section
         || section.kind == elf::SHT_NOTE
         || spanned_by(&MOVABLE_SEGMENTS)
+        || section.kind == elf::SHT_DYNAMIC && spanned_by(&[elf::PT_DYNAMIC]) && is_detached(image)
         || table_tag(image, section).is_some();
     let consistent = image.file_range_of(section.addr, section.size) == section.file_range();
     (!movable || !consistent).then(|| String::from_utf8_lossy(image.section_name(section)).into_owned())

@@ -124,10 +124,22 @@ impl Ledger<'_, '_> {
         if !moved {
             return Err(name);
         }
-        if self.is_newcomer(part) {
+        if self.is_newcomer(part) || self.is_padding_now(owner, part) {
             return Ok(());
         }
         Err(format!("the old place of {name}, and nothing moved there"))
+    }
+
+    /// What made way for a growing `.dynstr` leaves zeros behind the string table's new end.
+    fn is_padding_now(&self, owner: &Piece, part: &Range<u64>) -> bool {
+        let extent = |file: &File| file.dynamic.as_ref().and_then(|d| d.extent(DT_STRTAB));
+        let (Some(was), Some(is)) = (extent(self.before), extent(self.after)) else { return false };
+        let is_behind = was.start == is.start && was.end <= owner.range.start;
+        // Code may reach the dynamic table at the place that the linker gave it.
+        let is_dynamic = self.before.dynamic.as_ref().is_some_and(|d| d.offset == owner.range.start);
+        let is_over = !is_dynamic || owner.range.start < is.end;
+        let bytes = self.after.image.slice(part.start, part.end - part.start);
+        is_behind && is_over && bytes.is_some_and(|bytes| bytes.iter().all(|b| *b == 0))
     }
 
     /// A byte of `.dynstr` may change when no string but the search path uses it.
