@@ -159,6 +159,13 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// A plan for a file of `len` bytes that does nothing.
+    pub(crate) fn of_nothing(len: u64) -> Self {
+        let change = Change { tag: Tag::Runpath, path: None };
+        let (edits, moves) = (Vec::new(), Vec::new());
+        Self { rung: Rung::Drop, entry: EntryFor::Spare, edits, new_len: len, moves, change }
+    }
+
     /// Bytes that the file grows by, of `old_len`.
     pub fn growth(&self, old_len: u64) -> u64 {
         self.new_len.saturating_sub(old_len)
@@ -194,6 +201,12 @@ pub enum Refusal {
     /// A NUL would end the string early.
     #[error("a search path cannot hold a NUL byte")]
     Nul,
+    /// The string table cannot move nor grow: it ends too early.
+    #[error(
+        "{0} names a string outside the dynamic string table, of DT_STRSZ bytes; loaders find it all the same, but not \
+         once the table moves or grows"
+    )]
+    Outside(&'static str),
     /// Two tables that an edit writes to share bytes.
     #[error("{0} and {1} share bytes")]
     Overlap(&'static str, &'static str),
@@ -267,6 +280,9 @@ pub fn plan(image: &Image<'_>, change: &Change) -> Result<Plan, Refusal> {
     for (rung, attempt) in LADDER {
         if entry == EntryFor::MovedTable && rung == Rung::Slot {
             continue;
+        }
+        if let Some(who) = liveness.outside().filter(|_| rung != Rung::Slot) {
+            return Err(Refusal::Outside(who));
         }
         let mut draft = Draft::new(image, change, &liveness, entry);
         match attempt(&mut draft) {

@@ -220,6 +220,10 @@ pub(super) fn may_append(image: &Image<'_>) -> Result<(), NoFit> {
     if let Some(why) = &image.sections.unusable {
         return Err(NoFit::new(format!("section headers that cannot be read: {why}")));
     }
+    // A section that starts in the file and ends behind it: the file may have been cut off.
+    if let Some((index, _)) = image.sections.outside.iter().find(|(_, at)| *at < image.file_end()) {
+        return Err(NoFit::new(format!("section {index} goes on behind the end of the file")));
+    }
     let behind = payload(image);
     if behind > STRAY_BYTES {
         return Err(NoFit::new(format!(
