@@ -194,6 +194,8 @@ pub fn left_places(before: &File, after: &File) -> Vec<(String, Range<u64>)> {
 /// The value that a symbol must have afterwards: what lies in a moved section moves along,
 /// and `_DYNAMIC` with the dynamic table.
 pub fn follow(before: &File, after: &File, was: &Symbol, is_dynamic: bool) -> u64 {
+    // patchelf leaves it at the place that the dynamic table had before.
+    let is_dynamic = is_dynamic && before.dynamic.as_ref().is_some_and(|old| old.addr == was.value);
     if is_dynamic && let (Some(old), Some(new)) = (&before.dynamic, &after.dynamic) {
         return was.value.wrapping_add(new.addr.wrapping_sub(old.addr));
     }
