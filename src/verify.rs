@@ -41,7 +41,7 @@ fn check_original(original: &[u8]) -> Result<(), String> {
     let file = Overlay { original, plan: None };
     let found = Reading::of(&file)?;
     let nothing = Plan::of_nothing(original.len() as u64);
-    check_loads(&found, &found, &nothing)?;
+    check_loads(&found, (&file, &found), &nothing)?;
     check_dynamic(&found, &found, &nothing)?;
     check_sections(&found, &found, &nothing)?;
     check_string_section(&found)?;
@@ -54,7 +54,7 @@ fn check(original: &[u8], plan: &Plan) -> Result<(), String> {
     let planned = Overlay { original, plan: Some(plan) };
     let after = Reading::of(&planned)?;
     check_header(&before, &after)?;
-    check_loads(&before, &after, plan)?;
+    check_loads(&before, (&planned, &after), plan)?;
     check_other_segments(&before, &after, plan)?;
     check_dynamic(&before, &after, plan)?;
     check_sections(&before, &after, plan)?;
@@ -206,7 +206,7 @@ fn check_header(before: &Reading, after: &Reading) -> Result<(), String> {
     if after.header == wanted { Ok(()) } else { Err("the ELF header changed".into()) }
 }
 
-fn check_loads(before: &Reading, after: &Reading, plan: &Plan) -> Result<(), String> {
+fn check_loads(before: &Reading, (planned, after): (&Overlay<'_>, &Reading), plan: &Plan) -> Result<(), String> {
     let (page, wide_page) = (0x1000, 0x1_0000);
     let page = match before.header.e_machine {
         goblin::elf::header::EM_386
@@ -226,7 +226,12 @@ fn check_loads(before: &Reading, after: &Reading, plan: &Plan) -> Result<(), Str
         }
         let is_from = |old: &&ProgramHeader| {
             let grown = load.p_filesz >= old.p_filesz && load.p_memsz >= old.p_memsz;
-            let bss_kept = load.p_memsz - load.p_filesz == old.p_memsz.saturating_sub(old.p_filesz);
+            let bss = old.p_memsz.saturating_sub(old.p_filesz);
+            let has_bytes = || {
+                let zeros = load.p_offset.checked_add(old.p_filesz).map(|at| planned.read(at, bss));
+                load.p_filesz == load.p_memsz && zeros.is_some_and(|read| read.is_ok_and(|b| b.iter().all(|&b| b == 0)))
+            };
+            let bss_kept = load.p_memsz - load.p_filesz == bss || has_bytes();
             grown && bss_kept && load.p_flags == old.p_flags && load.p_align == old.p_align
         };
         // An empty segment can lie where the next one starts.
@@ -356,8 +361,9 @@ fn check_sections(before: &Reading, after: &Reading, plan: &Plan) -> Result<(), 
     for (index, (old, new)) in before.sections.iter().zip(&after.sections).enumerate() {
         let mut wanted = old.clone();
         let has_bytes = before.has_bytes(old) && old.is_alloc();
-        if let Some((offset, addr)) = moved(plan, old.sh_offset).filter(|_| has_bytes) {
-            (wanted.sh_offset, wanted.sh_addr) = (offset, addr);
+        if let Some((offset, addr)) = moved(plan, old.sh_offset).filter(|_| before.has_bytes(old)) {
+            wanted.sh_offset = offset;
+            wanted.sh_addr = if has_bytes { addr } else { old.sh_addr };
         }
         let is_strings = old.sh_type == section_header::SHT_STRTAB
             && has_bytes

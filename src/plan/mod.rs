@@ -4,6 +4,7 @@
 //! why that is safe.
 
 mod append;
+mod bss;
 mod draft;
 mod dynamic;
 mod evict;
@@ -49,6 +50,8 @@ pub enum Rung {
     Append,
     /// The same; the program header table grows over the small tables behind it.
     AppendHead,
+    /// A segment gets file bytes for its `.bss`, and grows behind that.
+    Bss,
     /// Nothing is placed: a tag goes.
     Drop,
 }
@@ -62,6 +65,7 @@ impl fmt::Display for Rung {
             Self::Evict => "evict",
             Self::Append => "append",
             Self::AppendHead => "append+head",
+            Self::Bss => "bss",
             Self::Drop => "drop",
         })
     }
@@ -224,7 +228,7 @@ impl NoFit {
 /// One rung: an entry of the ladder.
 type Attempt = fn(&mut Draft<'_, '_>) -> Result<(), NoFit>;
 
-const LADDER: [(Rung, Attempt); 8] = [
+const LADDER: [(Rung, Attempt); 9] = [
     (Rung::Slot, slot::attempt),
     (Rung::Slack, slack::attempt),
     (Rung::Last, last::attempt_in_place),
@@ -233,6 +237,7 @@ const LADDER: [(Rung, Attempt); 8] = [
     (Rung::Append, append::attempt),
     (Rung::AppendHead, head::attempt),
     (Rung::Slack, slack::attempt_writable),
+    (Rung::Bss, bss::attempt),
 ];
 
 /// Refuses files in which a write to one table would change another.

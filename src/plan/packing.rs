@@ -13,8 +13,8 @@ use super::draft::Draft;
 use super::dynamic::{copy_for, copy_len};
 use super::evict;
 use super::movable::{Block, blocks, place_sections, redirect};
-use super::room::{Region, may_leave_its_segment, segment_of_strings};
-use crate::elf::{FileOffset, Image, Section, Vaddr};
+use super::room::{Region, may_leave_its_segment, segment_of_strings, within};
+use crate::elf::{FileOffset, Image, Section, Segment, Vaddr};
 
 /// What makes room for the new string.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -209,10 +209,22 @@ fn evicted(
     choice: Choice,
 ) -> Result<Option<Vec<Block>>, NoFit> {
     let strings = &draft.image.strings;
+    let dynamic = draft.image.dynamic.segment;
+    // A data segment without data is a finding of eu-elflint.
+    let leaves_data = || {
+        let place = draft.image.segments.get(dynamic).map(Segment::addresses);
+        let home = draft.image.loads().find(|(_, load)| place.as_ref().is_some_and(|p| within(p, &load.addresses())));
+        let Some((home, load)) = home else { return false };
+        let data = draft.image.sections.iter().filter(|section| {
+            section.is_alloc() && section.flags.0 & elf::SHF_WRITE.0 != 0 && load.addresses().contains(&section.addr)
+        });
+        region.segment == Some(home) || data.filter(|section| section.kind != elf::SHT_DYNAMIC).count() > 0
+    };
     let fits = |blocks: &Vec<Block>| {
         let size = blocks.iter().fold(0u64, |sum, block| sum.saturating_add(block.len()));
         let taken = |range: &std::ops::Range<FileOffset>| displaced.iter().any(|other| other.range == *range);
-        let may_lie_here = region.writable || !blocks.iter().any(|block| block.is_dynamic(draft.image));
+        let has_dynamic = blocks.iter().any(|block| block.is_dynamic(draft.image));
+        let may_lie_here = !has_dynamic || region.writable && leaves_data();
         size < strings.len()
             && may_lie_here
             && !taken(&strings.range)
@@ -220,7 +232,14 @@ fn evicted(
     };
     match choice {
         Choice::Moved => Ok(None),
-        Choice::Evicted => evict::choose(draft).map(Some),
+        Choice::Evicted => {
+            let blocks = evict::choose(draft)?;
+            let has_dynamic = blocks.iter().any(|block| block.is_dynamic(draft.image));
+            if has_dynamic && !leaves_data() {
+                return Err(NoFit::new(".dynamic is the only data of its segment"));
+            }
+            Ok(Some(blocks))
+        }
         Choice::Fewer => Ok(evict::choose(draft).ok().filter(fits)),
     }
 }

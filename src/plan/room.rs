@@ -132,7 +132,7 @@ fn used_ranges<'i>(image: &'i Image<'_>, own: usize) -> impl Iterator<Item = Ran
 
 /// How many of the `len` bytes from `at` on, which no segment maps, are padding: zeros, and, where section headers say that
 /// nothing lies there, what patchelf fills places with that it has left.
-fn unused_prefix(image: &Image<'_>, at: FileOffset, len: u64) -> Option<u64> {
+pub(super) fn unused_prefix(image: &Image<'_>, at: FileOffset, len: u64) -> Option<u64> {
     let bytes = image.bytes(&at.range(len)?)?;
     let is_used = |byte: &u8| match byte {
         0 => false,

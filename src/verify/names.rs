@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use goblin::container::Container;
 use goblin::elf::dynamic::{self, DT_VERDEF, DT_VERNEED};
-use goblin::elf::section_header::SHT_DYNSYM;
+use goblin::elf::section_header::{SHT_DYNSYM, SHT_SYMTAB};
 
 use super::{Overlay, Reading};
 use crate::plan::{Content, Move, Plan};
@@ -187,7 +187,9 @@ fn check_moved(was: &Side<'_, '_>, is: &Side<'_, '_>, table: &Move) -> Result<()
     }
     let (old, new) = (was.file.read(table.from.start.0, len)?, is.file.read(table.to.0, len)?);
     let symbols = was.tables.value(dynamic::DT_SYMTAB).and_then(|addr| was.tables.offset_of(addr));
-    let inside = symbols.and_then(|at| at.checked_sub(table.from.start.0)).filter(|inside| *inside < len);
+    let sections = was.tables.sections.iter().filter(|section| matches!(section.sh_type, SHT_DYNSYM | SHT_SYMTAB));
+    let mut symbols = symbols.into_iter().chain(sections.map(|section| section.sh_offset));
+    let inside = symbols.find_map(|at| at.checked_sub(table.from.start.0).filter(|inside| *inside < len));
     let same = match inside.and_then(|inside| usize::try_from(inside).ok()) {
         None => old == new,
         Some(inside) => {
