@@ -32,7 +32,7 @@ impl Facts {
             soname: image.strings_of(elf::DT_SONAME).last().map(<[u8]>::to_vec),
             needed: image.strings_of(elf::DT_NEEDED).map(<[u8]>::to_vec).collect(),
             search: search_paths(image),
-            broken_sections: image.sections.unusable.clone(),
+            broken_sections: image.sections.damage(),
             is_interrupted: false,
             is_i386: image.machine == elf::EM_386,
             detection: depth.map(|depth| detect(image, names, depth)).unwrap_or_default(),

@@ -285,14 +285,15 @@ impl<'i, 'a> Dynamic<'i, 'a> {
             return Ok((records, end));
         };
         let mut at = 0;
-        for _ in 0..self.value(DT_VERNEEDNUM).unwrap_or(0) {
+        // glibc and musl go by the links and read no count.
+        loop {
             let [version, count, file, aux, next] =
                 self.fields(addr, at, 16, [(0, 2), (2, 2), (4, 4), (8, 4), (12, 4)])?;
             end = end.max(at.saturating_add(16));
             self.limit(&records)?;
             records.push(self.version("a file", vec![version, count], file)?);
             let mut aux_at = at.saturating_add(aux);
-            for _ in 0..count {
+            loop {
                 let [hash, flags, other, name, next] =
                     self.fields(addr, aux_at, 16, [(0, 4), (4, 2), (6, 2), (8, 4), (12, 4)])?;
                 end = end.max(aux_at.saturating_add(16));
@@ -319,12 +320,12 @@ impl<'i, 'a> Dynamic<'i, 'a> {
             return Ok((records, end));
         };
         let mut at = 0;
-        for _ in 0..self.value(DT_VERDEFNUM).unwrap_or(0) {
+        loop {
             let [version, flags, index, count, hash, aux, next] =
                 self.fields(addr, at, 20, [(0, 2), (2, 2), (4, 2), (6, 2), (8, 4), (12, 4), (16, 4)])?;
             end = end.max(at.saturating_add(20));
             let mut aux_at = at.saturating_add(aux);
-            for _ in 0..count {
+            loop {
                 let [name, next] = self.fields(addr, aux_at, 8, [(0, 4), (4, 4)])?;
                 end = end.max(aux_at.saturating_add(8));
                 self.limit(&records)?;
