@@ -160,7 +160,9 @@ impl Reading {
         let count = u64::from(header.e_shnum);
         let size = shdr_size.saturating_mul(count);
         let inside = header.e_shoff.checked_add(size).is_some_and(|end| end <= file.len());
-        let sections = if header.e_shoff == 0 || count == 0 || !inside {
+        // Headers of another size are no table that anybody can read.
+        let is_readable = inside && u64::from(header.e_shentsize).saturating_mul(count) == size;
+        let sections = if header.e_shoff == 0 || count == 0 || !is_readable {
             Vec::new()
         } else {
             let table = file.read(header.e_shoff, size)?;
