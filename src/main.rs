@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod arguments;
 mod cli;
 mod progress;
 
@@ -13,6 +14,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context, anyhow, bail};
+use clap::error::ErrorKind;
 use clap::{Parser, ValueEnum};
 use driver_runpath::apply::Durability;
 use driver_runpath::check::check;
@@ -26,10 +28,11 @@ use driver_runpath::report::{
     Leniency, Screen, Status, Verbosity, Voice, check_json, check_text, error_line, explain_json, explain_text,
     fix_json, fix_text, printed, runpath_text,
 };
-use driver_runpath::runpath::{self, Operation, tidy};
+use driver_runpath::runpath::{self, Operation};
 use driver_runpath::sysroot::Sysroot;
 use driver_runpath::walk::Exclude;
 
+use arguments::{Takes, all_there, search_path};
 use progress::Progress;
 
 use cli::runpath::{Action, WithPath};
@@ -44,7 +47,7 @@ fn main() -> ExitCode {
     if arguments.next().is_some_and(|name| Path::new(&name).file_name() == Some(OsStr::new("patchelf"))) {
         return run_patchelf(arguments);
     }
-    let done = match Cli::parse().command {
+    let done = match parsed().command {
         Command::Fix(command) => run_fix(command),
         Command::Check(command) => run_check(command),
         Command::Explain(command) => run_explain(command),
@@ -63,9 +66,23 @@ fn main() -> ExitCode {
     }
 }
 
+/// The command line. A mistake ends the run, with what was meant where that can be told.
+fn parsed() -> Cli {
+    Cli::try_parse().unwrap_or_else(|error| {
+        let words: Vec<OsString> = std::env::args_os().skip(1).take(2).collect();
+        if error.kind() == ErrorKind::MissingRequiredArgument && words == ["runpath", "remove"] {
+            let _ = error.print();
+            eprintln!("\n\"runpath clear FILE...\" takes the whole search path away.");
+            std::process::exit(error.exit_code());
+        }
+        error.exit()
+    })
+}
+
 fn run_fix(command: Fix) -> anyhow::Result<Status> {
     let selection = command.selection;
     let force = force(command.force_rpath, command.force_runpath);
+    all_there(&selection.paths, Takes::Trees)?;
     let prepend = command.prepend.into_iter().map(directory).collect::<anyhow::Result<Vec<_>>>()?;
     let options = fix::Options {
         names: names(&selection.names),
@@ -270,10 +287,11 @@ fn is_closed_pipe(error: &anyhow::Error) -> bool {
 fn run_runpath(action: Action) -> anyhow::Result<Status> {
     let (operation, edit) = match action {
         Action::Print { files } => return print_runpaths(&files),
-        Action::Set(WithPath { path, edit }) => (Operation::Set(search_path(path)?), edit),
-        Action::Prepend(WithPath { path, edit }) => (Operation::Prepend(search_path(path)?), edit),
-        Action::Append(WithPath { path, edit }) => (Operation::Append(search_path(path)?), edit),
-        Action::Remove(edit) => (Operation::Remove, edit),
+        Action::Set(WithPath { path, edit }) => (Operation::Set(search_path(path, "set", "PATH")?), edit),
+        Action::Prepend(WithPath { path, edit }) => (Operation::Prepend(search_path(path, "prepend", "PATH")?), edit),
+        Action::Append(WithPath { path, edit }) => (Operation::Append(search_path(path, "append", "PATH")?), edit),
+        Action::Remove { dir, edit } => (Operation::Remove(search_path(dir, "remove", "DIR")?), edit),
+        Action::Clear(edit) => (Operation::Clear, edit),
         Action::Shrink { allowed_prefix, edit } => {
             let allowed_prefixes = allowed_prefix.into_iter().map(OsString::into_vec).collect();
             (Operation::Shrink { allowed_prefixes }, edit)
@@ -282,6 +300,7 @@ fn run_runpath(action: Action) -> anyhow::Result<Status> {
     if edit.output.is_some() && edit.files.len() != 1 {
         bail!("--output is for one FILE, {} are given", edit.files.len());
     }
+    all_there(&edit.files, Takes::Files)?;
     let options = runpath::Options {
         operation,
         force: force(edit.force_rpath, edit.force_runpath),
@@ -306,15 +325,6 @@ fn print_runpaths(files: &[PathBuf]) -> anyhow::Result<Status> {
     }
     out.flush()?;
     Ok(worst)
-}
-
-/// The value of `runpath set` and its siblings.
-fn search_path(path: OsString) -> anyhow::Result<Vec<u8>> {
-    let value = path.into_vec();
-    if tidy(&value).is_empty() {
-        bail!("PATH names no directory; \"runpath remove\" takes a search path away");
-    }
-    Ok(value)
 }
 
 fn run_patchelf(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {

@@ -29,8 +29,18 @@ pub enum Action {
     Prepend(WithPath),
     /// Put the directories of PATH last, but for those that are there already.
     Append(WithPath),
-    /// Take the search path away, DT_RPATH and DT_RUNPATH.
-    Remove(Edit),
+    /// Take directories out of the search path; what is left of it stays. "clear" takes all of it away.
+    Remove {
+        /// The directory, spelled as in the search path; several with colons between them.
+        #[arg(value_name = "DIR")]
+        dir: OsString,
+
+        #[command(flatten)]
+        #[allow(missing_docs)]
+        edit: Edit,
+    },
+    /// Take the whole search path away, DT_RPATH and DT_RUNPATH.
+    Clear(Edit),
     /// Drop the absolute directories in which nothing is found that the file needs.
     Shrink {
         /// Drop directories that do not start with PREFIX, too. Can be repeated.

@@ -19,6 +19,11 @@ use crate::Error;
 use crate::check::{self, Verdict};
 use crate::fix::{self, Outcome};
 
+/// Bytes of a file's name or search path, harmless on a terminal.
+pub fn printable(bytes: &[u8]) -> String {
+    text::harmless(bytes)
+}
+
 /// How a run ended, for the exit status. Worse ones are larger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Status {

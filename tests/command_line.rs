@@ -1,0 +1,89 @@
+//! The command line cannot be misread: what a user may well type does what was meant, or says what would.
+
+mod support;
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::Path;
+
+use libtest_mimic::Failed;
+use support::lab::{Lab, Ran, contains, driver_runpath, same};
+
+type Done = Result<(), Failed>;
+
+/// Runs the words of `line`, `FILE` in it replaced by a path.
+fn run(line: &str, files: &[&Path]) -> Ran {
+    let mut files = files.iter();
+    let word = |word: &str| match word {
+        "FILE" => files.next().expect("a file for each FILE").as_os_str().to_owned(),
+        word => OsString::from(word),
+    };
+    driver_runpath(line.split(' ').map(word).collect::<Vec<_>>())
+}
+
+fn search_path(file: &Path) -> Result<String, Failed> {
+    Ok(run("runpath print FILE", &[file]).expect(0)?.out.trim_end().to_owned())
+}
+
+/// Fails if standard error or standard output of a run lacks one of these.
+fn says(run: &Ran, parts: &[&str]) -> Done {
+    let all = format!("{}{}", run.out, run.err);
+    parts.iter().try_for_each(|part| contains(&all, part))
+}
+
+#[test]
+fn removing_a_directory_leaves_the_rest_of_the_search_path() -> Done {
+    let lab = Lab::new()?;
+    let file = lab.fixture("x86_64/libplain.so", "libplain.so")?;
+    run("runpath set /a:/b:/c FILE", &[&file]).expect(0)?;
+    says(&run("runpath remove /b/ FILE", &[&file]).expect(0)?, &["RUNPATH /a:/b:/c -> RUNPATH /a:/c"])?;
+    says(&run("runpath remove /b FILE", &[&file]).expect(0)?, &["already right: ", "RUNPATH /a:/c"])?;
+    run("runpath remove /a:/c FILE", &[&file]).expect(0)?;
+    same(search_path(&file)?.as_str(), "", "search path")?;
+    run("runpath set /a:/b FILE", &[&file]).expect(0)?;
+    run("runpath clear FILE", &[&file]).expect(0)?;
+    same(search_path(&file)?.as_str(), "", "search path")
+}
+
+#[test]
+fn a_command_line_in_the_wrong_order_is_told_so_and_changes_nothing() -> Done {
+    let lab = Lab::new()?;
+    let file = lab.fixture("x86_64/libplain.so", "libplain.so")?;
+    let other = lab.fixture("x86_64/libplain.so", "other.so")?;
+    run("runpath set /a:/b FILE FILE", &[&file, &other]).expect(0)?;
+    let name = file.display().to_string();
+    for operation in ["set", "prepend", "append"] {
+        let ran = run(&format!("runpath {operation} FILE FILE"), &[&file, &other]).expect(2)?;
+        let way_out = format!("PATH comes first: driver-runpath runpath {operation} PATH FILE...");
+        says(&ran, &[&format!("{name} is a file"), &way_out])?;
+    }
+    says(&run("runpath remove FILE /b", &[&file]).expect(2)?, &["DIR comes first"])?;
+    says(&run("runpath remove FILE", &[&file]).expect(2)?, &["runpath clear FILE"])?;
+    same((search_path(&file)?.as_str(), search_path(&other)?.as_str()), ("/a:/b", "/a:/b"), "search paths")
+}
+
+#[test]
+fn a_missing_file_or_a_directory_among_the_files_is_told_before_the_first_write() -> Done {
+    let lab = Lab::new()?;
+    let file = lab.fixture("x86_64/libopens.so", "libopens.so")?;
+    let (missing, directory) = (lab.path("missing"), lab.path("directory"));
+    fs::create_dir(&directory)?;
+    let before = fs::read(&file)?;
+    for line in [
+        "fix FILE FILE",
+        "fix -n FILE FILE",
+        "runpath set /a FILE FILE",
+        "runpath clear FILE FILE",
+        "runpath shrink FILE FILE",
+    ] {
+        let ran = run(line, &[&file, &missing]).expect(2)?;
+        says(&ran, &["missing: cannot look at it: No such file", "nothing was changed"])?;
+        same(fs::read(&file)? == before, true, line)?;
+    }
+    let ran = run("runpath set /a FILE FILE FILE", &[&file, &directory, &missing]).expect(2)?;
+    says(&ran, &["directory: a directory, and this command takes files alone", "missing: cannot look at it"])?;
+    same(fs::read(&file)? == before, true, "runpath set")?;
+    let ran = run("patchelf --set-rpath /a FILE FILE", &[&file, &missing]).expect(1)?;
+    says(&ran, &["getting info about"])?;
+    same(fs::read(&file)? == before, true, "patchelf")
+}
