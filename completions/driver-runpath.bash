@@ -137,7 +137,7 @@ _driver__runpath() {
             return 0
             ;;
         driver__runpath__subcmd__fix)
-            opts="-q -v -n -h --driver-link --driver-lib --group --exclude --skip-damaged --quiet --verbose --dry-run --all --prepend --force-rpath --force-runpath --sync --break-links --json --help"
+            opts="-q -v -n -h --driver-link --driver-lib --group --exclude --skip-damaged --quiet --verbose --dry-run --all --prepend --allow-relative --force-rpath --force-runpath --sync --break-links --json --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -199,7 +199,7 @@ _driver__runpath() {
             return 0
             ;;
         driver__runpath__subcmd__runpath__subcmd__append)
-            opts="-o -n -q -h --output --dry-run --force-rpath --force-runpath --break-links --sync --quiet --help"
+            opts="-o -n -q -h --allow-relative --output --dry-run --force-rpath --force-runpath --break-links --sync --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -243,7 +243,7 @@ _driver__runpath() {
             return 0
             ;;
         driver__runpath__subcmd__runpath__subcmd__prepend)
-            opts="-o -n -q -h --output --dry-run --force-rpath --force-runpath --break-links --sync --quiet --help"
+            opts="-o -n -q -h --allow-relative --output --dry-run --force-rpath --force-runpath --break-links --sync --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -301,7 +301,7 @@ _driver__runpath() {
             return 0
             ;;
         driver__runpath__subcmd__runpath__subcmd__set)
-            opts="-o -n -q -h --output --dry-run --force-rpath --force-runpath --break-links --sync --quiet --help"
+            opts="-o -n -q -h --allow-relative --output --dry-run --force-rpath --force-runpath --break-links --sync --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

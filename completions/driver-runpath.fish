@@ -41,6 +41,7 @@ complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand fix" -s q 
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand fix" -s v -l verbose -d 'Say more: a line for every ELF file'
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand fix" -s n -l dry-run -d 'Do everything but write'
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand fix" -l all -d 'Take every dynamic file, whatever it loads'
+complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand fix" -l allow-relative -d 'Take a relative directory for --prepend, too: the loader searches it from wherever the program runs'
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand fix" -l force-rpath -d 'Use DT_RPATH, whatever the file has'
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand fix" -l force-runpath -d 'Use DT_RUNPATH, whatever the file has'
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand fix" -l sync -d 'Write each step to the disk before the next, so that a power failure loses nothing either'
@@ -73,6 +74,7 @@ complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand runpath; a
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand runpath; and not __fish_seen_subcommand_from print set prepend append remove clear shrink" -f -a "shrink" -d 'Drop the absolute directories in which nothing is found that the file needs'
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand runpath; and __fish_seen_subcommand_from print" -s h -l help -d 'Print help'
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand runpath; and __fish_seen_subcommand_from set" -s o -l output -d 'Write the result there, whether it is different or not, and leave FILE as it is' -r -F
+complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand runpath; and __fish_seen_subcommand_from set" -l allow-relative -d 'Take relative directories, too: the loader searches them from wherever the program runs'
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand runpath; and __fish_seen_subcommand_from set" -s n -l dry-run -d 'Do everything but write'
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand runpath; and __fish_seen_subcommand_from set" -l force-rpath -d 'Use DT_RPATH, whatever the file has'
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand runpath; and __fish_seen_subcommand_from set" -l force-runpath -d 'Use DT_RUNPATH, whatever the file has'
@@ -81,6 +83,7 @@ complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand runpath; a
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand runpath; and __fish_seen_subcommand_from set" -s q -l quiet -d 'Errors alone'
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand runpath; and __fish_seen_subcommand_from set" -s h -l help -d 'Print help'
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand runpath; and __fish_seen_subcommand_from prepend" -s o -l output -d 'Write the result there, whether it is different or not, and leave FILE as it is' -r -F
+complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand runpath; and __fish_seen_subcommand_from prepend" -l allow-relative -d 'Take relative directories, too: the loader searches them from wherever the program runs'
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand runpath; and __fish_seen_subcommand_from prepend" -s n -l dry-run -d 'Do everything but write'
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand runpath; and __fish_seen_subcommand_from prepend" -l force-rpath -d 'Use DT_RPATH, whatever the file has'
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand runpath; and __fish_seen_subcommand_from prepend" -l force-runpath -d 'Use DT_RUNPATH, whatever the file has'
@@ -89,6 +92,7 @@ complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand runpath; a
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand runpath; and __fish_seen_subcommand_from prepend" -s q -l quiet -d 'Errors alone'
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand runpath; and __fish_seen_subcommand_from prepend" -s h -l help -d 'Print help'
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand runpath; and __fish_seen_subcommand_from append" -s o -l output -d 'Write the result there, whether it is different or not, and leave FILE as it is' -r -F
+complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand runpath; and __fish_seen_subcommand_from append" -l allow-relative -d 'Take relative directories, too: the loader searches them from wherever the program runs'
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand runpath; and __fish_seen_subcommand_from append" -s n -l dry-run -d 'Do everything but write'
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand runpath; and __fish_seen_subcommand_from append" -l force-rpath -d 'Use DT_RPATH, whatever the file has'
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand runpath; and __fish_seen_subcommand_from append" -l force-runpath -d 'Use DT_RUNPATH, whatever the file has'

@@ -7,8 +7,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{anyhow, bail};
 use driver_runpath::decide::entries;
+use driver_runpath::fix::DriverDirs;
+use driver_runpath::loader::{Tokens, expand};
 use driver_runpath::report::printable;
 use driver_runpath::runpath::tidy;
+
+/// Where NixOS links the running driver.
+const DRIVER_LINK: &str = "/run/opengl-driver";
 
 /// What the paths of a command may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,7 +58,103 @@ pub fn search_path(path: OsString, operation: &str, what: &str) -> anyhow::Resul
     Ok(value)
 }
 
+/// `DIR/lib`, and for 32-bit x86 what NixOS has beside it; a link that the user gives serves both.
+pub fn driver_dirs(link: Option<OsString>) -> anyhow::Result<DriverDirs> {
+    let lib = |link: &OsStr| match link.is_empty() {
+        true => bail!("--driver-link: an empty name"),
+        false => directory(Path::new(link).join("lib").into_os_string(), Relative::Refused),
+    };
+    Ok(match link {
+        Some(link) => DriverDirs { native: lib(&link)?, i386: lib(&link)? },
+        None => {
+            DriverDirs { native: lib(OsStr::new(DRIVER_LINK))?, i386: lib(OsStr::new(&format!("{DRIVER_LINK}-32")))? }
+        }
+    })
+}
+
+/// A directory as an entry of a search path.
+///
+/// # Errors
+/// Why it is none.
+pub fn directory(path: OsString, relative: Relative) -> anyhow::Result<Vec<u8>> {
+    let name = shown(&path);
+    let path = path.into_vec();
+    if path.is_empty() {
+        bail!("an empty directory would mean the current one");
+    }
+    if path.contains(&b':') {
+        bail!("{name}: a search path cannot hold a directory with a colon in its name");
+    }
+    none_relative(&path, relative)?;
+    Ok(path)
+}
+
+/// Whether relative directories are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Relative {
+    /// They are not.
+    Refused,
+    /// The user insists.
+    Allowed,
+}
+
+impl Relative {
+    /// As `--allow-relative` says.
+    pub fn of(allowed: bool) -> Self {
+        if allowed { Self::Allowed } else { Self::Refused }
+    }
+}
+
+/// A relative directory is searched from wherever the program runs: a way to load somebody else's library.
+///
+/// # Errors
+/// The first entry of the search path that is relative.
+pub fn none_relative(path: &[u8], relative: Relative) -> anyhow::Result<()> {
+    for entry in entries(path).filter(|entry| !entry.is_empty()) {
+        let name = printable(entry);
+        // What a shell leaves of "$ORIGIN/../lib".
+        if entry.starts_with(b"/..") {
+            bail!("{name}: nothing lies above /; a shell replaces $ORIGIN within \"…\", but not within '…'");
+        }
+        if relative == Relative::Refused && !is_absolute(entry) {
+            bail!(
+                "{name}: a relative directory is searched from wherever the program runs; start it with / or \
+                 $ORIGIN, or insist with --allow-relative"
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Whether the loader makes an absolute directory of the entry.
+fn is_absolute(entry: &[u8]) -> bool {
+    let tokens = Tokens { origin: Some(b"/"), lib: b"lib", platform: Some(b"platform") };
+    expand(entry, &tokens).is_some_and(|path| path.starts_with(b"/"))
+}
+
+/// The Nix store, unless this runs in a build, which writes its own outputs there.
+pub fn store_to_protect() -> Option<PathBuf> {
+    let in_build = std::env::var_os("NIX_BUILD_TOP").is_some();
+    let store = std::env::var_os("NIX_STORE_DIR").unwrap_or_else(|| "/nix/store".into());
+    (!in_build).then(|| PathBuf::from(store))
+}
+
 /// An argument as it may be printed.
 pub fn shown(argument: &OsStr) -> String {
     printable(argument.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_loader_takes_for_absolute_is_absolute() {
+        for entry in ["/a", "$ORIGIN", "$ORIGIN/../lib", "${ORIGIN}/lib"] {
+            assert!(is_absolute(entry.as_bytes()), "{entry}");
+        }
+        for entry in ["lib", ".", "$LIB/x", "$HOME/lib", "$ORIGINAL/lib", "~/lib"] {
+            assert!(!is_absolute(entry.as_bytes()), "{entry}");
+        }
+    }
 }

@@ -21,7 +21,7 @@ use driver_runpath::check::check;
 use driver_runpath::decide::{Policy, Tag};
 use driver_runpath::detect::{self, DriverNames};
 use driver_runpath::explain::{self, explain};
-use driver_runpath::fix::{self, DriverDirs, fix};
+use driver_runpath::fix::{self, fix};
 use driver_runpath::links::Protection;
 use driver_runpath::patchelf;
 use driver_runpath::report::{
@@ -32,14 +32,11 @@ use driver_runpath::runpath::{self, Operation};
 use driver_runpath::sysroot::Sysroot;
 use driver_runpath::walk::Exclude;
 
-use arguments::{Takes, all_there, search_path};
+use arguments::{Relative, Takes, all_there, directory, driver_dirs, none_relative, search_path, store_to_protect};
 use progress::Progress;
 
-use cli::runpath::{Action, WithPath};
+use cli::runpath::Action;
 use cli::{Check, Cli, Command, Explain, Fix, Group, Names, Selection};
-
-/// Where NixOS links the running driver.
-const DRIVER_LINK: &str = "/run/opengl-driver";
 
 fn main() -> ExitCode {
     driver_runpath::map::outlive_truncation();
@@ -83,7 +80,9 @@ fn run_fix(command: Fix) -> anyhow::Result<Status> {
     let selection = command.selection;
     let force = force(command.force_rpath, command.force_runpath);
     all_there(&selection.paths, Takes::Trees)?;
-    let prepend = command.prepend.into_iter().map(directory).collect::<anyhow::Result<Vec<_>>>()?;
+    let relative = Relative::of(command.allow_relative);
+    let prepend =
+        command.prepend.into_iter().map(|path| directory(path, relative)).collect::<anyhow::Result<Vec<_>>>()?;
     let options = fix::Options {
         names: names(&selection.names),
         driver_dirs: driver_dirs(selection.driver_link.clone())?,
@@ -242,44 +241,6 @@ fn verbosity(selection: &Selection) -> Verbosity {
     }
 }
 
-/// `DIR/lib`, and for 32-bit x86 what NixOS has beside it; a link that the user gives serves both.
-fn driver_dirs(link: Option<OsString>) -> anyhow::Result<DriverDirs> {
-    let lib = |link: &OsStr| match link.is_empty() {
-        true => bail!("--driver-link: an empty name"),
-        false => directory(Path::new(link).join("lib").into_os_string()),
-    };
-    Ok(match link {
-        Some(link) => DriverDirs { native: lib(&link)?, i386: lib(&link)? },
-        None => {
-            DriverDirs { native: lib(OsStr::new(DRIVER_LINK))?, i386: lib(OsStr::new(&format!("{DRIVER_LINK}-32")))? }
-        }
-    })
-}
-
-/// A directory as an entry of a search path.
-fn directory(path: OsString) -> anyhow::Result<Vec<u8>> {
-    let shown = path.display().to_string();
-    // A relative directory is searched from wherever the program runs: a way to load somebody else's library.
-    if !path.is_empty() && !matches!(path.as_encoded_bytes().first(), Some(b'/' | b'$')) {
-        bail!("{shown}: not an absolute directory, and none that starts with $ORIGIN");
-    }
-    let path = path.into_vec();
-    if path.is_empty() {
-        bail!("an empty directory would mean the current one");
-    }
-    if path.contains(&b':') {
-        bail!("{shown}: a search path cannot hold a directory with a colon in its name");
-    }
-    Ok(path)
-}
-
-/// The Nix store, unless this runs in a build, which writes its own outputs there.
-fn store_to_protect() -> Option<PathBuf> {
-    let in_build = std::env::var_os("NIX_BUILD_TOP").is_some();
-    let store = std::env::var_os("NIX_STORE_DIR").unwrap_or_else(|| "/nix/store".into());
-    (!in_build).then(|| PathBuf::from(store))
-}
-
 fn is_closed_pipe(error: &anyhow::Error) -> bool {
     error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
@@ -287,9 +248,9 @@ fn is_closed_pipe(error: &anyhow::Error) -> bool {
 fn run_runpath(action: Action) -> anyhow::Result<Status> {
     let (operation, edit) = match action {
         Action::Print { files } => return print_runpaths(&files),
-        Action::Set(WithPath { path, edit }) => (Operation::Set(search_path(path, "set", "PATH")?), edit),
-        Action::Prepend(WithPath { path, edit }) => (Operation::Prepend(search_path(path, "prepend", "PATH")?), edit),
-        Action::Append(WithPath { path, edit }) => (Operation::Append(search_path(path, "append", "PATH")?), edit),
+        Action::Set(with) => (Operation::Set(new_path(with.path, "set", with.allow_relative)?), with.edit),
+        Action::Prepend(with) => (Operation::Prepend(new_path(with.path, "prepend", with.allow_relative)?), with.edit),
+        Action::Append(with) => (Operation::Append(new_path(with.path, "append", with.allow_relative)?), with.edit),
         Action::Remove { dir, edit } => (Operation::Remove(search_path(dir, "remove", "DIR")?), edit),
         Action::Clear(edit) => (Operation::Clear, edit),
         Action::Shrink { allowed_prefix, edit } => {
@@ -315,6 +276,13 @@ fn run_runpath(action: Action) -> anyhow::Result<Status> {
     runpath_text(&report, verbosity, &mut out, &mut errors)?;
     out.flush()?;
     Ok(report.status())
+}
+
+/// The value of `runpath set` and its siblings.
+fn new_path(path: OsString, operation: &str, allow_relative: bool) -> anyhow::Result<Vec<u8>> {
+    let path = search_path(path, operation, "PATH")?;
+    none_relative(&path, Relative::of(allow_relative))?;
+    Ok(path)
 }
 
 fn print_runpaths(files: &[PathBuf]) -> anyhow::Result<Status> {

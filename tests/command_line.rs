@@ -82,8 +82,29 @@ fn a_missing_file_or_a_directory_among_the_files_is_told_before_the_first_write(
     }
     let ran = run("runpath set /a FILE FILE FILE", &[&file, &directory, &missing]).expect(2)?;
     says(&ran, &["directory: a directory, and this command takes files alone", "missing: cannot look at it"])?;
-    same(fs::read(&file)? == before, true, "runpath set")?;
-    let ran = run("patchelf --set-rpath /a FILE FILE", &[&file, &missing]).expect(1)?;
-    says(&ran, &["getting info about"])?;
-    same(fs::read(&file)? == before, true, "patchelf")
+    same(fs::read(&file)? == before, true, "runpath set")
+}
+
+#[test]
+fn a_relative_directory_is_refused_unless_somebody_insists() -> Done {
+    let lab = Lab::new()?;
+    let file = lab.fixture("x86_64/libopens.so", "libopens.so")?;
+    let before = fs::read(&file)?;
+    let relative = ["lib", "/a:lib", ".", "$LIB/x", "$HOME/lib", "/..", "/../lib"];
+    for (path, operation) in
+        relative.iter().flat_map(|path| ["set", "append", "prepend"].map(|operation| (path, operation)))
+    {
+        let ran = run(&format!("runpath {operation} {path} FILE"), &[&file]).expect(2)?;
+        says(&ran, &["$ORIGIN"])?;
+    }
+    for path in ["lib", "$LIB/x"] {
+        says(&run(&format!("fix --prepend {path} FILE"), &[&file]).expect(2)?, &["$ORIGIN", "--allow-relative"])?;
+    }
+    same(fs::read(&file)? == before, true, "bytes")?;
+    run("runpath append /a:$ORIGIN/../lib:${ORIGIN} FILE", &[&file]).expect(0)?;
+    run("runpath append --allow-relative lib FILE", &[&file]).expect(0)?;
+    same(search_path(&file)?.as_str(), "/a:$ORIGIN/../lib:${ORIGIN}:lib", "search path")?;
+    run("runpath remove lib FILE", &[&file]).expect(0)?;
+    run("fix --allow-relative --prepend lib FILE", &[&file]).expect(0)?;
+    same(search_path(&file)?.starts_with("lib:/run/opengl-driver/lib:"), true, "search path")
 }

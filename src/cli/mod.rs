@@ -155,6 +155,10 @@ pub struct Fix {
     #[arg(long, value_name = "DIR")]
     pub prepend: Vec<OsString>,
 
+    /// Take a relative directory for --prepend, too: the loader searches it from wherever the program runs.
+    #[arg(long)]
+    pub allow_relative: bool,
+
     /// Use DT_RPATH, whatever the file has.
     #[arg(long, conflicts_with = "force_runpath")]
     pub force_rpath: bool,

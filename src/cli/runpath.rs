@@ -59,6 +59,10 @@ pub struct WithPath {
     #[arg(value_name = "PATH")]
     pub path: OsString,
 
+    /// Take relative directories, too: the loader searches them from wherever the program runs.
+    #[arg(long)]
+    pub allow_relative: bool,
+
     #[command(flatten)]
     #[allow(missing_docs)]
     pub edit: Edit,
