@@ -108,3 +108,29 @@ fn a_relative_directory_is_refused_unless_somebody_insists() -> Done {
     run("fix --allow-relative --prepend lib FILE", &[&file]).expect(0)?;
     same(search_path(&file)?.starts_with("lib:/run/opengl-driver/lib:"), true, "search path")
 }
+
+#[test]
+fn check_says_what_it_judged_and_explain_says_the_same() -> Done {
+    let lab = Lab::new()?;
+    let file = lab.fixture("x86_64/libopens.so", "libopens.so")?;
+    let link = lab.path("nowhere");
+    let link = link.to_str().ok_or("a name")?;
+    let ran = run(&format!("check --driver-link {link} FILE"), &[&file]).expect(1)?;
+    says(&ran, &["LACKS the driver's directory: ", "1 loads the driver: 0 have its directory, 1 lacks it"])?;
+    let gone = format!("note: {link}/lib does not exist on this machine");
+    says(&ran, &[&gone, "note: without that directory, the loader finds "])?;
+    same(ran.out.matches("does not exist").count(), 1, "times that this is said")?;
+    let ran = run(&format!("explain --driver-link {link} FILE"), &[&file]).expect(0)?;
+    says(&ran, &[&format!("LACKS the driver's directory, {link}/lib, which does not exist on this machine")])?;
+
+    run(&format!("fix --driver-link {link} FILE"), &[&file]).expect(0)?;
+    let ran = run(&format!("check --driver-link {link} FILE"), &[&file]).expect(0)?;
+    says(&ran, &["has the driver's directory: ", &gone])?;
+    same(ran.out.contains("finds the driver"), false, "a claim that nobody checked")?;
+    let ran = run(&format!("explain --driver-link {link} FILE"), &[&file]).expect(0)?;
+    says(&ran, &[&format!("has the driver's directory, {link}/lib, which does not exist on this machine")])?;
+
+    fs::create_dir_all(lab.path("nowhere/lib"))?;
+    let ran = run(&format!("check --driver-link {link} FILE"), &[&file]).expect(0)?;
+    same(ran.out.contains("note: "), false, "a note where all is as it should be")
+}

@@ -12,6 +12,7 @@ use crate::check::{self, Judged, Verdict};
 use crate::decide::{Current, Tag, entries};
 use crate::detect::{Detection, EvidenceKind};
 use crate::fix::{self, Changed, Outcome};
+use crate::here::Here;
 
 /// The version of the schema.
 pub const SCHEMA: u32 = 1;
@@ -111,7 +112,43 @@ impl Found {
 }
 
 #[derive(Serialize)]
-struct CheckRun {}
+struct CheckRun {
+    driver_directories: Vec<DriverRecord>,
+    found_without: Vec<FoundRecord>,
+}
+
+/// A driver directory, and whether this machine has it.
+#[derive(Serialize)]
+pub(super) struct DriverRecord {
+    path: Text,
+    exists: bool,
+}
+
+impl DriverRecord {
+    pub(super) fn of((path, exists): &(Vec<u8>, bool)) -> Self {
+        Self { path: Text::of(path), exists: *exists }
+    }
+}
+
+/// What the loader finds here for a name without any search path.
+#[derive(Serialize)]
+struct FoundRecord {
+    name: Text,
+    found: Option<Text>,
+}
+
+impl CheckRun {
+    fn of(here: &Here) -> Self {
+        let found = here.libraries.iter().map(|(name, found)| FoundRecord {
+            name: Text::of(name),
+            found: found.as_ref().map(|found| Text::of(&found.path)),
+        });
+        Self {
+            driver_directories: here.directories.iter().map(DriverRecord::of).collect(),
+            found_without: found.collect(),
+        }
+    }
+}
 
 #[derive(Serialize)]
 struct CheckedFile {
@@ -149,7 +186,7 @@ pub fn check_json(report: &check::Report, leniency: Leniency) -> serde_json::Res
     let judged = report.files.iter().filter_map(|file| file.result.as_ref().ok()?.as_ref().ok());
     document(
         "check",
-        CheckRun {},
+        CheckRun::of(&report.here),
         files.chain(problems).collect(),
         Summary {
             elf_files: report.files.len(),
@@ -160,14 +197,18 @@ pub fn check_json(report: &check::Report, leniency: Leniency) -> serde_json::Res
     )
 }
 
-fn judged_file(path: &Path, judged: &Judged) -> CheckedFile {
-    let verdict = match judged.verdict {
+pub(super) fn verdict_name(verdict: &Verdict) -> &'static str {
+    match verdict {
         Verdict::Finds => "finds",
         Verdict::Misses => "misses",
         Verdict::FindsStub(_) => "finds-stub",
         Verdict::NamesOnly => "names-only",
         Verdict::NotALoader => "not-a-loader",
-    };
+    }
+}
+
+fn judged_file(path: &Path, judged: &Judged) -> CheckedFile {
+    let verdict = verdict_name(&judged.verdict);
     let stub = match &judged.verdict {
         Verdict::FindsStub(stub) => Some(Text::of(stub)),
         _ => None,

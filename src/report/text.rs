@@ -11,6 +11,8 @@ use crate::check::{self, Judged, Verdict};
 use crate::decide::{Current, Tag};
 use crate::detect::{Detection, Evidence, EvidenceKind};
 use crate::fix::{self, Changed, Outcome};
+use crate::here::Here;
+use crate::loader::Rule;
 use crate::plan::EntryFor;
 
 /// How much is said.
@@ -69,6 +71,15 @@ impl Voice {
             return Ok(());
         }
         problem(errors, path, error, forgiven)
+    }
+
+    /// What concerns the whole run.
+    fn notes(&self, out: &mut impl Write, notes: &[String]) -> io::Result<()> {
+        const WORD: &str = "note: ";
+        notes.iter().try_for_each(|note| match self.screen {
+            Some(screen) => out.write_all(screen.wrapped(WORD, note).as_bytes()),
+            None => writeln!(out, "{WORD}{note}"),
+        })
     }
 
     /// What the walk could not look at. "skipped" is no trouble, so that `-q` is without it.
@@ -422,9 +433,12 @@ pub fn check_text(
             "{}, {}: {}, {}",
             counted(report.files.len() as u64, "ELF file"),
             verb(loaders, "loads the driver", "load the driver"),
-            verb(good, "finds it", "find it"),
-            verb(missing, "misses it", "miss it"),
+            verb(good, "has its directory", "have its directory"),
+            verb(missing, "lacks it", "lack it"),
         )?;
+    }
+    if verbosity >= Verbosity::Lines {
+        voice.notes(out, &notes(&report.here, missing > 0))?;
     }
     if missing > 0 && verbosity >= Verbosity::Lines {
         writeln!(out, "mend with: {}", harmless(mending.as_bytes()))?;
@@ -432,13 +446,46 @@ pub fn check_text(
     Ok(())
 }
 
+/// What a search path was judged by: not what the loader finds here, which `explain` asks.
+pub(super) fn verdict_words(verdict: &Verdict) -> &'static str {
+    match verdict {
+        Verdict::Finds => "has the driver's directory",
+        Verdict::Misses => "LACKS the driver's directory",
+        Verdict::FindsStub(_) => "has a STUB in front of the driver's directory",
+        Verdict::NamesOnly | Verdict::NotALoader => "does not load the driver",
+    }
+}
+
+/// How far this machine shows what the search paths mean.
+fn notes(here: &Here, some_lack: bool) -> Vec<String> {
+    let gone = |dir: &[u8]| {
+        format!("{} does not exist on this machine: search paths are judged, not what is found here", harmless(dir))
+    };
+    let mut notes: Vec<String> = here.missing().map(gone).collect();
+    let is_gone = !notes.is_empty();
+    for (name, found) in &here.libraries {
+        let name = harmless(name);
+        match found {
+            Some(found) => notes.push(format!(
+                "without that directory, the loader finds {name} here: {}, by {}",
+                harmless(&found.path),
+                if found.rule == Rule::Cache { "its cache" } else { "the default directories" },
+            )),
+            None if is_gone || some_lack => {
+                notes.push(format!("without that directory, the loader finds no {name} here"))
+            }
+            None => {}
+        }
+    }
+    notes
+}
+
 fn verdict_line(path: &Path, judged: &Judged) -> String {
     let now = search_path(judged.search_path.as_ref().map(|(tag, path)| (*tag, path.as_slice())));
     let (word, what) = match &judged.verdict {
-        Verdict::Finds => ("finds the driver", now),
-        Verdict::Misses => ("MISSES the driver", now),
+        Verdict::Finds | Verdict::Misses => (verdict_words(&judged.verdict), now),
         Verdict::FindsStub(stub) => {
-            ("MISSES the driver", format!("{} comes first and holds a stub; {now}", harmless(stub)))
+            (verdict_words(&judged.verdict), format!("{} comes first and holds a stub; {now}", harmless(stub)))
         }
         Verdict::NamesOnly => ("names it only", likely_openers(&judged.openers)),
         Verdict::NotALoader => return format!("does not load the driver: {}", name(path)),
