@@ -31,10 +31,10 @@ complete -c driver-runpath -n "__fish_driver_runpath_needs_command" -f -a "check
 complete -c driver-runpath -n "__fish_driver_runpath_needs_command" -f -a "explain" -d 'Say of one file what it is, why it is believed to load the driver, and what the loader would find for it. Changes and runs nothing'
 complete -c driver-runpath -n "__fish_driver_runpath_needs_command" -f -a "runpath" -d 'Print, set, extend, shrink or remove the search path of the files named, whatever they load'
 complete -c driver-runpath -n "__fish_driver_runpath_needs_command" -f -a "patchelf" -d 'Stand in for patchelf: its flags for search paths, with its meaning. So does a link to this program by that name'
-complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand fix" -l driver-link -d 'The link to the running driver; its lib directory is what is searched. Files for 32-bit x86 get that of DIR-32 if this is not given' -r
+complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand fix" -l driver-link -d 'The link to the running driver; its lib directory is what is searched [default: /run/opengl-driver, and for 32-bit x86 /run/opengl-driver-32]' -r
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand fix" -l driver-lib -d 'A further SONAME that counts as a driver library' -r
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand fix" -l group -d 'A further group of names that count as driver libraries' -r -f -a "graphics\t'What libglvnd and the loaders of Vulkan, OpenCL, VA-API, VDPAU and Level Zero look for in the driver directory'"
-complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand fix" -l exclude -d 'Pass over what matches, in directories: a name, or with a slash a path from PATH on' -r
+complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand fix" -l exclude -d 'Pass over what matches, in directories: a name, or with a slash a path, from PATH on, as it is printed, or absolute' -r
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand fix" -l prepend -d 'A directory to put before the driver\'s' -r
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand fix" -l skip-damaged -d 'A damaged ELF file found in a directory is worth a warning, not an error'
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand fix" -s q -l quiet -d 'Say less: no lines for single files; twice: errors alone'
@@ -48,10 +48,10 @@ complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand fix" -l sy
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand fix" -l break-links -d 'Replace a file that has hard links elsewhere, or that lies in the Nix store, by a patched copy'
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand fix" -l json -d 'Print one JSON document'
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand fix" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand check" -l driver-link -d 'The link to the running driver; its lib directory is what is searched. Files for 32-bit x86 get that of DIR-32 if this is not given' -r
+complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand check" -l driver-link -d 'The link to the running driver; its lib directory is what is searched [default: /run/opengl-driver, and for 32-bit x86 /run/opengl-driver-32]' -r
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand check" -l driver-lib -d 'A further SONAME that counts as a driver library' -r
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand check" -l group -d 'A further group of names that count as driver libraries' -r -f -a "graphics\t'What libglvnd and the loaders of Vulkan, OpenCL, VA-API, VDPAU and Level Zero look for in the driver directory'"
-complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand check" -l exclude -d 'Pass over what matches, in directories: a name, or with a slash a path from PATH on' -r
+complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand check" -l exclude -d 'Pass over what matches, in directories: a name, or with a slash a path, from PATH on, as it is printed, or absolute' -r
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand check" -l skip-damaged -d 'A damaged ELF file found in a directory is worth a warning, not an error'
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand check" -s q -l quiet -d 'Say less: no lines for single files; twice: errors alone'
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand check" -s v -l verbose -d 'Say more: a line for every ELF file'
@@ -59,7 +59,7 @@ complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand check" -l 
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand check" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand explain" -l sysroot -d 'The root of the system that the file is for: every absolute path is looked up below it, LD_LIBRARY_PATH is not asked' -r -F
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand explain" -l loaded-by -d 'Who loads the file, for its RPATH; again, who loads that; the last one is the executable' -r -F
-complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand explain" -l driver-link -d 'The link to the running driver' -r
+complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand explain" -l driver-link -d 'The link to the running driver; its lib directory is what is searched [default: /run/opengl-driver, and for 32-bit x86 /run/opengl-driver-32]' -r
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand explain" -l driver-lib -d 'A further SONAME that counts as a driver library' -r
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand explain" -l group -d 'A further group of names that count as driver libraries' -r -f -a "graphics\t'What libglvnd and the loaders of Vulkan, OpenCL, VA-API, VDPAU and Level Zero look for in the driver directory'"
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand explain" -l json -d 'Print one JSON document'

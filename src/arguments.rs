@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{anyhow, bail};
 use driver_runpath::decide::entries;
+use driver_runpath::detect::DriverNames;
 use driver_runpath::fix::DriverDirs;
 use driver_runpath::loader::{Tokens, expand};
 use driver_runpath::report::printable;
@@ -58,18 +59,44 @@ pub fn search_path(path: OsString, operation: &str, what: &str) -> anyhow::Resul
     Ok(value)
 }
 
-/// `DIR/lib`, and for 32-bit x86 what NixOS has beside it; a link that the user gives serves both.
-pub fn driver_dirs(link: Option<OsString>) -> anyhow::Result<DriverDirs> {
-    let lib = |link: &OsStr| match link.is_empty() {
-        true => bail!("--driver-link: an empty name"),
-        false => directory(Path::new(link).join("lib").into_os_string(), Relative::Refused),
+/// `DIR/lib`, and for 32-bit x86 what NixOS has beside it; a link that the user gives serves both. A directory that
+/// holds driver libraries itself is taken as it is.
+pub fn driver_dirs(link: Option<OsString>, names: &DriverNames) -> anyhow::Result<DriverDirs> {
+    let Some(link) = link else {
+        let lib = |link: String| format!("{link}/lib").into_bytes();
+        return Ok(DriverDirs { native: lib(DRIVER_LINK.to_owned()), i386: lib(format!("{DRIVER_LINK}-32")) });
     };
-    Ok(match link {
-        Some(link) => DriverDirs { native: lib(&link)?, i386: lib(&link)? },
-        None => {
-            DriverDirs { native: lib(OsStr::new(DRIVER_LINK))?, i386: lib(OsStr::new(&format!("{DRIVER_LINK}-32")))? }
-        }
-    })
+    let given = shown(&link);
+    if link.is_empty() {
+        bail!("--driver-link: an empty name");
+    }
+    let link = Path::new(&link);
+    if link.is_file() {
+        bail!("--driver-link {given}: a file, not the directory in whose lib the driver lies");
+    }
+    let lib = link.join("lib");
+    let serves = if lib.is_dir() {
+        lib
+    } else if holds_drivers(link, names) {
+        link.to_owned()
+    } else if link.file_name() == Some(OsStr::new("lib")) {
+        let above = shown(link.parent().unwrap_or(Path::new("/")).as_os_str());
+        bail!(
+            "--driver-link {given}: {given}/lib would be searched; is --driver-link {above} meant? Should there really be a \
+             lib in that lib, make the directory first"
+        );
+    } else {
+        lib
+    };
+    let lib = directory(serves.into_os_string(), Relative::Refused).map_err(|why| {
+        anyhow!("--driver-link: {}", format!("{why}").replace(", or insist with --allow-relative", ""))
+    })?;
+    Ok(DriverDirs { native: lib.clone(), i386: lib })
+}
+
+fn holds_drivers(directory: &Path, names: &DriverNames) -> bool {
+    let mut files = fs::read_dir(directory).into_iter().flatten().flatten();
+    files.any(|file| names.is_driver_soname(file.file_name().as_bytes()))
 }
 
 /// A directory as an entry of a search path.

@@ -68,6 +68,7 @@ pub mod check;
 mod copy;
 #[doc(hidden)]
 pub mod edit;
+mod exclude;
 #[doc(hidden)]
 pub mod explain;
 #[doc(hidden)]

@@ -26,7 +26,7 @@ use driver_runpath::links::Protection;
 use driver_runpath::patchelf;
 use driver_runpath::report::{
     Leniency, Screen, Status, Verbosity, Voice, check_json, check_text, error_line, explain_json, explain_text,
-    fix_json, fix_text, printed, runpath_text,
+    fix_json, fix_text, printable, printed, runpath_text,
 };
 use driver_runpath::runpath::{self, Operation};
 use driver_runpath::sysroot::Sysroot;
@@ -85,7 +85,7 @@ fn run_fix(command: Fix) -> anyhow::Result<Status> {
         command.prepend.into_iter().map(|path| directory(path, relative)).collect::<anyhow::Result<Vec<_>>>()?;
     let options = fix::Options {
         names: names(&selection.names),
-        driver_dirs: driver_dirs(selection.driver_link.clone())?,
+        driver_dirs: driver_dirs(selection.driver_link.clone(), &names(&selection.names))?,
         policy: Policy { driver_dir: Vec::new(), prepend, force },
         all: command.all,
         // Only a line of -v and the JSON document would show them.
@@ -101,6 +101,7 @@ fn run_fix(command: Fix) -> anyhow::Result<Status> {
         fix(&selection.paths, &options)
     };
     let voice = voice(&selection);
+    warn_of_unused(&options.exclude, &selection);
     let told = || {
         let (mut out, mut errors) = outputs();
         if command.json {
@@ -116,17 +117,19 @@ fn run_fix(command: Fix) -> anyhow::Result<Status> {
 fn run_check(command: Check) -> anyhow::Result<Status> {
     let selection = command.selection;
     let looked_at = Arc::default();
+    let exclude = exclude(&selection)?;
     let report = {
         let _progress = Progress::start(&looked_at);
         check(
             &selection.paths,
-            &exclude(&selection)?,
+            &exclude,
             &names(&selection.names),
-            &driver_dirs(selection.driver_link.clone())?,
+            &driver_dirs(selection.driver_link.clone(), &names(&selection.names))?,
             &looked_at,
         )
     };
     let voice = voice(&selection);
+    warn_of_unused(&exclude, &selection);
     let told = || {
         let (mut out, mut errors) = outputs();
         if command.json {
@@ -158,7 +161,7 @@ fn run_explain(command: Explain) -> anyhow::Result<Status> {
         sysroot,
         loaded_by: command.loaded_by,
         names: names(&command.names),
-        driver_dirs: driver_dirs(command.driver_link)?,
+        driver_dirs: driver_dirs(command.driver_link, &names(&command.names))?,
         library_path: library_path.map(OsString::into_vec),
     };
     let (mut out, mut errors) = outputs();
@@ -187,6 +190,21 @@ fn names(wanted: &Names) -> DriverNames {
 
 fn exclude(selection: &Selection) -> anyhow::Result<Exclude> {
     Exclude::new(selection.exclude.clone()).map_err(|why| anyhow!("--exclude {why}"))
+}
+
+/// A pattern that is spelled wrong would leave files to be edited that it was meant for.
+fn warn_of_unused(exclude: &Exclude, selection: &Selection) {
+    // Files that are named are not excluded.
+    if verbosity(selection) == Verbosity::Errors || !selection.paths.iter().any(|path| path.is_dir()) {
+        return;
+    }
+    for pattern in exclude.unused() {
+        let _ = writeln!(
+            io::stderr(),
+            "warning: --exclude {} matches nothing in the directories given",
+            printable(pattern.as_bytes())
+        );
+    }
 }
 
 fn outputs() -> (impl Write, impl Write) {

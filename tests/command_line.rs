@@ -134,3 +134,53 @@ fn check_says_what_it_judged_and_explain_says_the_same() -> Done {
     let ran = run(&format!("check --driver-link {link} FILE"), &[&file]).expect(0)?;
     same(ran.out.contains("note: "), false, "a note where all is as it should be")
 }
+
+#[test]
+fn the_driver_link_may_be_the_directory_of_the_driver_itself() -> Done {
+    let lab = Lab::new()?;
+    let file = lab.fixture("x86_64/libopens.so", "libopens.so")?;
+    let before = fs::read(&file)?;
+    let dir = |name: &str| lab.path(name).display().to_string();
+    // Nothing there: a slip of the pen is likely.
+    let ran = run(&format!("fix --driver-link {}/lib FILE", dir("nowhere")), &[&file]).expect(2)?;
+    says(&ran, &[&format!("is --driver-link {} meant?", dir("nowhere"))])?;
+    let ran = run("fix --driver-link FILE FILE", &[&file, &file]).expect(2)?;
+    says(&ran, &["a file, not the directory"])?;
+    same(fs::read(&file)? == before, true, "bytes")?;
+    for (driver, link) in [("link/lib", "link"), ("link/lib", "link/lib"), ("flat", "flat")] {
+        fs::create_dir_all(lab.path(driver))?;
+        fs::write(lab.path(driver).join("libcuda.so.1"), "")?;
+        fs::write(&file, &before)?;
+        run(&format!("fix --driver-link {} FILE", dir(link)), &[&file]).expect(0)?;
+        same(search_path(&file)?, dir(driver), link)?;
+    }
+    for command in ["fix", "check", "explain"] {
+        says(
+            &run(&format!("{command} --help"), &[]).expect(0)?,
+            &["default: /run/opengl-driver, and for 32-bit x86 /run/opengl-driver-32"],
+        )?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_path_is_excluded_as_it_is_printed_as_it_is_given_and_absolute() -> Done {
+    let lab = Lab::new()?;
+    lab.fixture("x86_64/libopens.so", "t/keep/libopens.so")?;
+    let in_lab = |arguments: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_driver-runpath"));
+        command.current_dir(lab.root()).env_remove("NIX_BUILD_TOP").args(["fix", "-n"]).args(arguments);
+        command.output().map(Ran::new)
+    };
+    let absolute = fs::canonicalize(lab.path("t/keep"))?.display().to_string();
+    let root = fs::canonicalize(lab.path("t"))?.display().to_string();
+    for pattern in ["t/keep", "keep", "./t/keep/", "t/keep/libopens.so", &absolute, "keep/lib*"] {
+        for path in ["t", "./t", &root] {
+            let ran = in_lab(&["--exclude", pattern, path])?.expect(0)?;
+            says(&ran, &["0 load the driver"])?;
+            same(ran.err.as_str(), "", pattern)?;
+        }
+    }
+    let ran = in_lab(&["--exclude", "t/kep", "--exclude", "keep", "t"])?.expect(0)?;
+    same(ran.err.as_str(), "warning: --exclude t/kep matches nothing in the directories given\n", "warnings")
+}

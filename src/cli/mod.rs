@@ -91,8 +91,8 @@ pub struct Selection {
     #[arg(required = true, value_name = "PATH")]
     pub paths: Vec<PathBuf>,
 
-    /// The link to the running driver; its lib directory is what is searched. Files for 32-bit x86 get that of
-    /// DIR-32 if this is not given.
+    /// The link to the running driver; its lib directory is what is searched [default: /run/opengl-driver, and for
+    /// 32-bit x86 /run/opengl-driver-32].
     #[arg(long, value_name = "DIR")]
     pub driver_link: Option<OsString>,
 
@@ -100,7 +100,8 @@ pub struct Selection {
     #[allow(missing_docs)]
     pub names: Names,
 
-    /// Pass over what matches, in directories: a name, or with a slash a path from PATH on.
+    /// Pass over what matches, in directories: a name, or with a slash a path, from PATH on, as it is printed, or
+    /// absolute.
     #[arg(long, value_name = "GLOB")]
     pub exclude: Vec<String>,
 
@@ -208,7 +209,8 @@ pub struct Explain {
     #[arg(long, value_name = "FILE")]
     pub loaded_by: Vec<PathBuf>,
 
-    /// The link to the running driver.
+    /// The link to the running driver; its lib directory is what is searched [default: /run/opengl-driver, and for
+    /// 32-bit x86 /run/opengl-driver-32].
     #[arg(long, value_name = "DIR")]
     pub driver_link: Option<OsString>,
 
