@@ -166,6 +166,28 @@ pub fn store_to_protect() -> Option<PathBuf> {
     (!in_build).then(|| PathBuf::from(store))
 }
 
+/// A word as a shell reads it, harmless on a terminal: `$'…'` (POSIX.1-2024, before that ksh, bash, zsh) for what cannot
+/// be shown.
+pub fn quoted(word: &OsStr) -> String {
+    let bytes = word.as_bytes();
+    if printable(bytes).as_bytes() == bytes {
+        // A word with a NUL byte cannot have come from a command line.
+        let quoted = shlex::bytes::try_quote(bytes).unwrap_or_default();
+        return String::from_utf8_lossy(&quoted).into_owned();
+    }
+    let mut text = String::from("$'");
+    for byte in bytes {
+        match byte {
+            b'\'' | b'\\' => text.extend(['\\', char::from(*byte)]),
+            b' '..=b'~' => text.push(char::from(*byte)),
+            // Of three octal digits: a digit that follows is none of them.
+            _ => text.push_str(&format!("\\{byte:03o}")),
+        }
+    }
+    text.push('\'');
+    text
+}
+
 /// An argument as it may be printed.
 pub fn shown(argument: &OsStr) -> String {
     printable(argument.as_bytes())

@@ -10,6 +10,7 @@ use crate::elf::NotCandidate;
 use crate::facts::Facts;
 use crate::fix::{DriverDirs, INTERRUPTED, Surveyed, holds_needed_library, survey, tree_of};
 use crate::here::{Here, Loading};
+use crate::links::Protection;
 use crate::source::Links;
 use crate::walk::{Exclude, Found, Walked};
 
@@ -35,6 +36,8 @@ pub struct Checked {
     pub path: PathBuf,
     /// Whether the user named it.
     pub named: bool,
+    /// Why `fix` would not change it in place, where it lacks the driver's directory.
+    pub refusal: Option<Error>,
     /// What was found.
     pub result: Result<Result<Judged, NotCandidate>, Error>,
 }
@@ -77,18 +80,37 @@ pub fn check(
     exclude: &Exclude,
     names: &DriverNames,
     driver_dirs: &DriverDirs,
+    protection: &Protection,
     looked_at: &AtomicU64,
 ) -> Report {
     let Walked { files, problems, others } = survey(paths, exclude, names, Some(Depth::All), looked_at);
     let openers = openers(&files);
-    let files = files.into_iter().zip(openers).map(|(found, openers)| Checked {
-        named: found.links == Links::Follow,
-        result: judge_survey(found.seen, &found.path, openers, names, driver_dirs),
-        path: found.path,
+    let files = files.into_iter().zip(openers).map(|(mut found, openers)| {
+        let seen = std::mem::replace(&mut found.seen, Ok(Err(NotCandidate::NotElf)));
+        let result = judge_survey(seen, &found.path, openers, names, driver_dirs);
+        let named = found.links == Links::Follow;
+        let mut checked = Checked { path: found.path.clone(), named, refusal: None, result };
+        if checked.lacks_it() {
+            checked.refusal = refusal(&found, protection);
+        }
+        checked
     });
     let files: Vec<Checked> = files.collect();
     let here = Here::look(files.iter().filter_map(loading), names);
     Report { files, problems, others, here }
+}
+
+impl Checked {
+    /// Whether it loads the driver and its search path is wrong.
+    pub fn lacks_it(&self) -> bool {
+        let verdict = self.result.as_ref().ok().and_then(|result| result.as_ref().ok()).map(|judged| &judged.verdict);
+        matches!(verdict, Some(Verdict::Misses | Verdict::FindsStub(_)))
+    }
+}
+
+fn refusal(found: &Found<Surveyed>, protection: &Protection) -> Option<Error> {
+    let source = found.place().look_up().ok()?.source().ok()??;
+    protection.way(&source, &found.names).err()
 }
 
 fn loading(file: &Checked) -> Option<Loading<'_>> {

@@ -25,14 +25,16 @@ use driver_runpath::fix::{self, fix};
 use driver_runpath::links::Protection;
 use driver_runpath::patchelf;
 use driver_runpath::report::{
-    Leniency, Screen, Status, Verbosity, Voice, check_json, check_text, error_line, explain_json, explain_text,
-    fix_json, fix_text, printable, printed, runpath_text,
+    Leniency, Mending, Screen, Status, Verbosity, Voice, check_json, check_text, error_line, explain_json,
+    explain_text, fix_json, fix_text, printable, printed, runpath_text,
 };
 use driver_runpath::runpath::{self, Operation};
 use driver_runpath::sysroot::Sysroot;
 use driver_runpath::walk::Exclude;
 
-use arguments::{Relative, Takes, all_there, directory, driver_dirs, none_relative, search_path, store_to_protect};
+use arguments::{
+    Relative, Takes, all_there, directory, driver_dirs, none_relative, quoted, search_path, store_to_protect,
+};
 use progress::Progress;
 
 use cli::runpath::Action;
@@ -125,17 +127,19 @@ fn run_check(command: Check) -> anyhow::Result<Status> {
             &exclude,
             &names(&selection.names),
             &driver_dirs(selection.driver_link.clone(), &names(&selection.names))?,
+            &Protection { store: store_to_protect(), break_links: false },
             &looked_at,
         )
     };
     let voice = voice(&selection);
+    let commands = Mending { in_place: mending(&selection, &[]), by_copies: mending(&selection, &["--break-links"]) };
     warn_of_unused(&exclude, &selection);
     let told = || {
         let (mut out, mut errors) = outputs();
         if command.json {
             writeln!(out, "{}", check_json(&report, leniency(&selection))?)?;
         } else {
-            check_text(&report, &mending(&selection), &voice, &mut out, &mut errors)?;
+            check_text(&report, &commands, &voice, &mut out, &mut errors)?;
         }
         Ok(out.flush()?)
     };
@@ -227,11 +231,11 @@ fn screen() -> Option<Screen> {
     Some(Screen { columns: if columns == 0 { USUAL } else { columns }, colours })
 }
 
-/// The command that mends what `check` of the same selection found.
-fn mending(selection: &Selection) -> String {
+/// The command that mends what `check` of the same selection found, as a shell reads it.
+fn mending(selection: &Selection, options: &[&str]) -> String {
     let Selection { paths, driver_link, names, exclude, skip_damaged, quiet: _, verbose: _ } = selection;
     let Names { driver_libs, groups } = names;
-    let mut words: Vec<OsString> = ["driver-runpath", "fix"].map(OsString::from).to_vec();
+    let mut words: Vec<OsString> = ["driver-runpath", "fix"].iter().chain(options).map(OsString::from).collect();
     let mut option = |name: &str, value: &OsStr| words.extend([OsString::from(name), value.to_owned()]);
     driver_link.iter().for_each(|link| option("--driver-link", link));
     driver_libs.iter().for_each(|lib| option("--driver-lib", OsStr::new(lib)));
@@ -241,9 +245,7 @@ fn mending(selection: &Selection) -> String {
     words.extend(skip_damaged.then(|| OsString::from("--skip-damaged")));
     words.extend(paths.iter().any(|path| path.as_os_str().as_encoded_bytes().starts_with(b"-")).then(|| "--".into()));
     words.extend(paths.iter().map(|path| path.as_os_str().to_owned()));
-    // A word with a NUL byte cannot have come from a command line.
-    let quoted = shlex::bytes::try_join(words.iter().map(|word| word.as_encoded_bytes()));
-    String::from_utf8_lossy(&quoted.unwrap_or_default()).into_owned()
+    words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ")
 }
 
 fn leniency(selection: &Selection) -> Leniency {

@@ -184,3 +184,145 @@ fn a_path_is_excluded_as_it_is_printed_as_it_is_given_and_absolute() -> Done {
     let ran = in_lab(&["--exclude", "t/kep", "--exclude", "keep", "t"])?.expect(0)?;
     same(ran.err.as_str(), "warning: --exclude t/kep matches nothing in the directories given\n", "warnings")
 }
+
+#[test]
+fn what_check_proposes_is_what_works() -> Done {
+    let lab = Lab::new()?;
+    // As uv and conda do: each file is a hard link to a cache.
+    for name in ["a.so", "b.so", "c.so"] {
+        let file = lab.fixture("x86_64/libopens.so", &format!("cache/{name}"))?;
+        fs::create_dir_all(lab.path("venv"))?;
+        fs::hard_link(file, lab.path("venv").join(name))?;
+    }
+    let venv = lab.path("venv");
+    let ran = run("check FILE", &[&venv]).expect(1)?;
+    let proposed = format!("mend with: driver-runpath fix --break-links {}\n", venv.display());
+    says(&ran, &[&proposed, "a cache of uv or conda"])?;
+
+    let ran = run("fix FILE", &[&venv]).expect(1)?;
+    let line = format!("error: 3 files, {}/a.so and 2 more: ", venv.display());
+    says(&ran, &[&line, "--break-links", "the files are unchanged", "3 load the driver: 0 changed", "3 refused"])?;
+    same(ran.err.lines().count(), 1, "lines of errors")?;
+    same(run("fix -v FILE", &[&venv]).expect(1)?.err.lines().count(), 3, "lines of errors under -v")?;
+
+    run("fix --break-links FILE", &[&venv]).expect(0)?;
+    run("check FILE", &[&venv]).expect(0)?;
+    run("check FILE", &[&lab.path("cache")]).expect(1).map(drop)
+}
+
+#[test]
+fn in_the_nix_store_the_hook_is_the_way_out_and_links_are_not_broken() -> Done {
+    let lab = Lab::new()?;
+    let file = lab.fixture("x86_64/libopens.so", "store/abc-x/lib/libopens.so")?;
+    let before = fs::read(&file)?;
+    let store = fs::canonicalize(lab.path("store"))?;
+    let in_store = |arguments: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_driver-runpath"));
+        command.args(arguments).arg(&file).env("NIX_STORE_DIR", &store).env_remove("NIX_BUILD_TOP");
+        command.output().map(Ran::new)
+    };
+    for arguments in [&["check"][..], &["fix"], &["fix", "--break-links"], &["runpath", "set", "--break-links", "/a"]] {
+        let ran = in_store(arguments)?.expect(1)?;
+        says(&ran, &["autoAddDriverRunpath", "a copy outside the store"])?;
+        same(format!("{}{}", ran.out, ran.err).contains("--break-links"), false, "a way that leads nowhere")?;
+    }
+    same(fs::read(&file)? == before, true, "bytes")
+}
+
+#[test]
+fn a_program_that_runs_can_be_replaced_but_not_written_to() -> Done {
+    let lab = Lab::new()?;
+    let file = lab.path("sleeping");
+    fs::copy("/bin/sleep", &file)?;
+    let before = fs::read(&file)?;
+    let mut sleeping = loop {
+        match std::process::Command::new(&file).arg("60").spawn() {
+            Err(error) if error.kind() == std::io::ErrorKind::ExecutableFileBusy => {}
+            started => break started?,
+        }
+    };
+    let tried = || -> Done {
+        let lines =
+            ["fix --all FILE", "fix --all --dry-run FILE", "runpath set /a FILE", "runpath set --dry-run /a FILE"];
+        for line in lines {
+            let ran = run(line, &[&file]).expect(2)?;
+            says(&ran, &["a process is running it: Text file busy", "--break-links", "the file is unchanged"])?;
+            same(fs::read(&file)? == before, true, line)?;
+        }
+        says(&run("fix --all --break-links FILE", &[&file]).expect(0)?, &["now a file of its own"])?;
+        same(search_path(&file)?.starts_with("/run/opengl-driver"), true, "search path")
+    };
+    let done = tried();
+    sleeping.kill()?;
+    sleeping.wait()?;
+    done
+}
+
+/// The files cannot be written to by the user `nobody`; root can write to all.
+#[test]
+fn what_cannot_be_written_is_counted_and_a_dry_run_says_so() -> Done {
+    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::process::CommandExt;
+    const NOBODY: u32 = 65534;
+    let lab = Lab::new()?;
+    if !rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    fs::set_permissions(lab.root(), fs::Permissions::from_mode(0o755))?;
+    let file = lab.fixture("x86_64/libopens.so", "t/libopens.so")?;
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o644))?;
+    let binary = lab.path("driver-runpath");
+    support::lab::succeed(std::process::Command::new("cp").arg(env!("CARGO_BIN_EXE_driver-runpath")).arg(&binary))?;
+    for arguments in [&["fix"][..], &["fix", "-n"]] {
+        let mut command = std::process::Command::new(&binary);
+        command.args(arguments).arg(lab.path("t")).uid(NOBODY).gid(NOBODY);
+        let ran = support::lab::run_copy(&mut command)?.expect(2)?;
+        says(
+            &ran,
+            &[
+                "cannot open for writing: Permission denied",
+                "the file is unchanged",
+                "1 loads the driver: 0 ",
+                "1 error;",
+            ],
+        )?;
+    }
+    Ok(())
+}
+
+#[test]
+fn the_json_summary_has_the_counts_of_the_text() -> Done {
+    let lab = Lab::new()?;
+    lab.fixture("x86_64/libopens.so", "t/libopens.so")?;
+    lab.fixture("x86_64/libplain.so", "t/libplain.so")?;
+    fs::write(lab.path("t/broken"), b"\x7fELF")?;
+    let tree = lab.path("t");
+    let summary = |line: &str| -> Result<serde_json::Value, Failed> {
+        let document: serde_json::Value = serde_json::from_str(&run(line, &[&tree]).expect(2)?.out)?;
+        Ok(document["summary"].clone())
+    };
+    let is = |summary: &serde_json::Value, counts: &[(&str, u64)]| {
+        counts.iter().try_for_each(|(name, count)| same(summary[*name].as_u64(), Some(*count), name))
+    };
+    let found = summary("check --json FILE")?;
+    is(&found, &[("elf_files", 3), ("loaders", 1), ("finds", 0), ("misses", 1), ("errors", 1)])?;
+    let found = summary("fix --json FILE")?;
+    is(&found, &[("loaders", 1), ("changed", 1), ("already_right", 0), ("refused", 0), ("errors", 1)])
+}
+
+/// The proposed command is run by a shell, from whatever name the directory has.
+#[test]
+fn a_proposed_command_can_be_pasted_whatever_the_names_are() -> Done {
+    let lab = Lab::new()?;
+    for name in ["plain", "with space", "it's", "esc\u{1b}[31m", "new\nline", "back\\slash\t", "$HOME", "-dash"] {
+        let file = lab.fixture("x86_64/libopens.so", &format!("{name}/libopens.so"))?;
+        let directory = file.parent().ok_or("no directory")?;
+        let ran = run("check FILE", &[directory]).expect(1)?;
+        let proposed = ran.out.lines().find_map(|line| line.strip_prefix("mend with: driver-runpath "));
+        let script = format!("{} {}", env!("CARGO_BIN_EXE_driver-runpath"), proposed.ok_or(ran.out.clone())?);
+        same(ran.out.contains('\u{1b}'), false, "an escape character")?;
+        support::lab::succeed(std::process::Command::new("bash").args(["-c", &script]))?;
+        run("check FILE", &[directory]).expect(0)?;
+    }
+    Ok(())
+}

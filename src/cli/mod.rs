@@ -172,7 +172,7 @@ pub struct Fix {
     #[arg(long)]
     pub sync: bool,
 
-    /// Replace a file that has hard links elsewhere, or that lies in the Nix store, by a patched copy.
+    /// Replace a file that has hard links elsewhere, as in a cache of uv or conda, or that runs, by a patched copy.
     #[arg(long)]
     pub break_links: bool,
 

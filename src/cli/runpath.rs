@@ -91,7 +91,7 @@ pub struct Edit {
     #[arg(long)]
     pub force_runpath: bool,
 
-    /// Replace a file that has hard links elsewhere, or that lies in the Nix store, by a patched copy.
+    /// Replace a file that has hard links elsewhere, as in a cache of uv or conda, or that runs, by a patched copy.
     #[arg(long, conflicts_with = "output")]
     pub break_links: bool,
 

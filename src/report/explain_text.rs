@@ -4,8 +4,9 @@ use std::io::{self, Write};
 
 use object::elf;
 
+use super::check_text::verdict_words;
 use super::machine;
-use super::text::{evidence, harmless, name, quoted, verdict_words};
+use super::text::{evidence, harmless, name, quoted};
 use crate::explain::{Entry, Explanation, Found, Library, MOST_ENTRIES, MOST_LIBRARIES, Subject};
 use crate::loader::{Directory, Dropped, Ending, Header, Outcome, Rule, Stage, Try};
 

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::text::harmless;
+use super::totals::{Judgements, Totals};
 use super::{Leniency, Status};
 use crate::Error;
 use crate::check::{self, Judged, Verdict};
@@ -18,21 +19,23 @@ use crate::here::Here;
 pub const SCHEMA: u32 = 1;
 
 #[derive(Serialize)]
-struct Document<File, Run> {
+struct Document<File, Run, Totals> {
     version: u32,
     command: &'static str,
     #[serde(flatten)]
     run: Run,
     files: Vec<File>,
-    summary: Summary,
+    summary: Summary<Totals>,
 }
 
 #[derive(Serialize)]
-struct Summary {
+struct Summary<Totals> {
     elf_files: usize,
     other_files: u64,
     searched_bytes: u64,
     status: u8,
+    #[serde(flatten)]
+    totals: Totals,
 }
 
 /// A path or a search path entry: text, and the bytes where the text is not all of them.
@@ -193,6 +196,7 @@ pub fn check_json(report: &check::Report, leniency: Leniency) -> serde_json::Res
             other_files: report.others,
             searched_bytes: judged.map(|judged| judged.detection.searched).sum(),
             status: report.status(leniency).code(),
+            totals: Judgements::of(report),
         },
     )
 }
@@ -293,6 +297,7 @@ pub fn fix_json(report: &fix::Report, leniency: Leniency) -> serde_json::Result<
             other_files: report.others,
             searched_bytes: report.files.iter().map(|file| file.detection.searched).sum(),
             status: report.status(leniency).code(),
+            totals: Totals::of(report),
         },
     )
 }
@@ -325,11 +330,11 @@ fn failure(error: &Error, forgiven: bool) -> &'static str {
     }
 }
 
-fn document<File: Serialize, Run: Serialize>(
+fn document<File: Serialize, Run: Serialize, Totals: Serialize>(
     command: &'static str,
     run: Run,
     files: Vec<File>,
-    summary: Summary,
+    summary: Summary<Totals>,
 ) -> serde_json::Result<String> {
     serde_json::to_string_pretty(&Document { version: SCHEMA, command, run, files, summary })
 }

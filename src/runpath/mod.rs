@@ -10,7 +10,7 @@ use crate::decide::{Current, Tag};
 use crate::edit::{Done, Edited, Opened, Target, edit};
 use crate::elf::{Image, NotCandidate};
 use crate::facts::search_paths;
-use crate::links::{Mode, Protection, Way};
+use crate::links::{Mode, Protection, Way, check_possible};
 use crate::plan::{EntryFor, Rung};
 use crate::source::{Links, Source};
 use crate::walk::{Exclude, Found, for_each_file, walk};
@@ -138,6 +138,9 @@ fn change_file(found: &Found<()>, options: &Options) -> Result<(Outcome, bool), 
         None if changes.is_empty() && !opened.is_interrupted() => (Way::InPlace, Target::Nowhere),
         None => {
             let way = options.protection.way(opened.source(), &found.names)?;
+            if mode == Mode::DryRun {
+                check_possible(way, opened.source(), &name)?;
+            }
             (way, Target::of(way, &name, &found.names, mode))
         }
     };
