@@ -34,6 +34,9 @@ _driver__runpath() {
             driver__runpath__subcmd__runpath,append)
                 cmd="driver__runpath__subcmd__runpath__subcmd__append"
                 ;;
+            driver__runpath__subcmd__runpath,clear)
+                cmd="driver__runpath__subcmd__runpath__subcmd__clear"
+                ;;
             driver__runpath__subcmd__runpath,prepend)
                 cmd="driver__runpath__subcmd__runpath__subcmd__prepend"
                 ;;
@@ -134,7 +137,7 @@ _driver__runpath() {
             return 0
             ;;
         driver__runpath__subcmd__fix)
-            opts="-q -v -n -h --driver-link --driver-lib --group --exclude --skip-damaged --quiet --verbose --dry-run --all --prepend --force-rpath --force-runpath --sync --break-links --json --help"
+            opts="-q -v -n -h --driver-link --driver-lib --group --exclude --skip-damaged --quiet --verbose --dry-run --all --prepend --allow-relative --force-rpath --force-runpath --sync --break-links --json --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -182,7 +185,7 @@ _driver__runpath() {
             return 0
             ;;
         driver__runpath__subcmd__runpath)
-            opts="-h --help print set prepend append remove shrink"
+            opts="-h --help print set prepend append remove clear shrink"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -196,6 +199,28 @@ _driver__runpath() {
             return 0
             ;;
         driver__runpath__subcmd__runpath__subcmd__append)
+            opts="-o -n -q -h --allow-relative --output --dry-run --force-rpath --force-runpath --break-links --sync --quiet --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --output)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -o)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        driver__runpath__subcmd__runpath__subcmd__clear)
             opts="-o -n -q -h --output --dry-run --force-rpath --force-runpath --break-links --sync --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -218,7 +243,7 @@ _driver__runpath() {
             return 0
             ;;
         driver__runpath__subcmd__runpath__subcmd__prepend)
-            opts="-o -n -q -h --output --dry-run --force-rpath --force-runpath --break-links --sync --quiet --help"
+            opts="-o -n -q -h --allow-relative --output --dry-run --force-rpath --force-runpath --break-links --sync --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -276,7 +301,7 @@ _driver__runpath() {
             return 0
             ;;
         driver__runpath__subcmd__runpath__subcmd__set)
-            opts="-o -n -q -h --output --dry-run --force-rpath --force-runpath --break-links --sync --quiet --help"
+            opts="-o -n -q -h --allow-relative --output --dry-run --force-rpath --force-runpath --break-links --sync --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -35,7 +35,7 @@ pub enum Durability {
 /// of the file may be read meanwhile.
 ///
 /// # Errors
-/// [`Error::Io`]: the file has been put back to what it was. [`Error::HalfDone`]: that failed, too.
+/// [`Error::Unwritten`]: the file has been put back to what it was. [`Error::HalfDone`]: that failed, too.
 pub fn apply(file: &File, plan: &Plan, durability: Durability) -> Result<(), Error> {
     let undo = undo(file, plan, durability).map_err(Error::io("cannot read"))?;
     let done = reserve(file, plan, undo.old_len)
@@ -45,7 +45,7 @@ pub fn apply(file: &File, plan: &Plan, durability: Durability) -> Result<(), Err
         .and_then(|()| file.set_len(plan.new_len))
         .and_then(|()| sync(file, durability));
     done.map_err(|source| match roll_back(file, &undo) {
-        Ok(()) => Error::Io { action: "cannot write", source },
+        Ok(()) => Error::Unwritten { action: "cannot write", source },
         Err(undoing) => Error::HalfDone { source, undoing },
     })
 }

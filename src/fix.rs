@@ -15,7 +15,7 @@ use crate::detect::{Depth, Detection, DriverNames};
 use crate::edit::{Done, Edited, Opened, Target, edit};
 use crate::elf::{Image, NotCandidate};
 use crate::facts::{Facts, search_paths};
-use crate::links::{Mode, Protection, Way};
+use crate::links::{Mode, Protection, Way, check_possible};
 use crate::plan::{Change, EntryFor, Rung};
 use crate::source::{Links, Source};
 use crate::tree::{Tree, expand_origin, has_unknown_token};
@@ -108,6 +108,8 @@ pub struct Fixed {
     pub detection: Detection,
     /// Why its section headers cannot be used.
     pub broken_sections: Option<String>,
+    /// Whether it loads the driver, or all files are taken: it should have the driver's directory.
+    pub is_taken: bool,
     /// What became of it.
     pub outcome: Outcome,
 }
@@ -142,6 +144,7 @@ pub fn fix(paths: &[PathBuf], options: &Options) -> Report {
     };
     let outcomes = for_each_file(&files, outcome_of);
     let files = files.into_iter().zip(outcomes).map(|(found, outcome)| {
+        let is_dynamic = matches!(found.seen, Ok(Ok(_)));
         let (facts, (outcome, taken)) = match (found.seen, outcome) {
             (Err(error), _) => (Facts::default(), (Outcome::Failed(error), Taken::Nothing)),
             (Ok(Err(reason)), _) => (Facts::default(), (Outcome::NotCandidate(reason), Taken::Nothing)),
@@ -150,7 +153,14 @@ pub fn fix(paths: &[PathBuf], options: &Options) -> Report {
         let Facts { mut detection, broken_sections, is_interrupted, .. } = facts;
         let told = if taken == Taken::Back { Some(TAKEN_BACK) } else { is_interrupted.then_some(INTERRUPTED) };
         detection.warnings.extend(told.map(str::to_owned));
-        Fixed { named: found.links == Links::Follow, path: found.path, detection, broken_sections, outcome }
+        let is_taken = match &outcome {
+            Outcome::Changed(_) | Outcome::AlreadyRight => true,
+            // What could not be looked at has no evidence.
+            Outcome::Failed(_) => detection.loads_driver() || options.all && is_dynamic,
+            Outcome::NotALoader | Outcome::NamesOnly(_) | Outcome::NotCandidate(_) => false,
+        };
+        let named = found.links == Links::Follow;
+        Fixed { named, path: found.path, detection, broken_sections, is_taken, outcome }
     });
     Report {
         files: files.collect(),
@@ -255,6 +265,9 @@ fn fix_file(
     let change = Change { tag: decision.tag, path: Some(decision.path.clone()) };
     let changes = if is_changed { vec![change] } else { Vec::new() };
     let mode = if options.dry_run { Mode::DryRun } else { Mode::Write };
+    if mode == Mode::DryRun {
+        check_possible(way, opened.source(), &name)?;
+    }
     let Done { edited, taken_back } =
         edit(opened, &changes, Target::of(way, &name, &others, mode), options.durability)?;
     let link_broken = way == Way::Copy;

@@ -68,12 +68,15 @@ pub mod check;
 mod copy;
 #[doc(hidden)]
 pub mod edit;
+mod exclude;
 #[doc(hidden)]
 pub mod explain;
 #[doc(hidden)]
 pub mod facts;
 #[doc(hidden)]
 pub mod fix;
+#[doc(hidden)]
+pub mod here;
 #[doc(hidden)]
 pub mod journal;
 #[doc(hidden)]

@@ -21,7 +21,7 @@ pub(crate) const COPY_PREFIX: &str = ".driver-runpath-";
 pub struct Protection {
     /// The Nix store, whose files must not change; `None` within a build, where the outputs are written.
     pub store: Option<std::path::PathBuf>,
-    /// Replace protected files by a patched copy instead of refusing them.
+    /// Replace files that have hard links elsewhere, or that run, by a patched copy instead of refusing them.
     pub break_links: bool,
 }
 
@@ -47,10 +47,14 @@ impl Protection {
     /// How a file may be changed of which the walk has found a name and `others`.
     ///
     /// # Errors
-    /// [`Error::Protected`] where it may not.
+    /// [`Error::InStore`], [`Error::Linked`] where it may not.
     pub fn way(&self, source: &Source, others: &[Place]) -> Result<Way, Error> {
         let in_store =
             self.store.as_ref().is_some_and(|store| source.real_path().is_some_and(|real| real.starts_with(store)));
+        if in_store {
+            // A copy would be as wrong there: the store knows its files by their hashes.
+            return Err(Error::InStore);
+        }
         let elsewhere = match source.links {
             0 | 1 => 0,
             links => {
@@ -60,20 +64,29 @@ impl Protection {
                 links.saturating_sub(1).saturating_sub(others.iter().filter(is_still).count() as u64)
             }
         };
-        let reason = if in_store {
-            "it lies in the Nix store".to_owned()
-        } else if elsewhere > 0 {
-            format!("{elsewhere} more hard link(s) to it lie outside the paths given")
-        } else if source.links > 1 && is_on_overlay(source.file()) {
+        if elsewhere > 0 {
+            return if self.break_links { Ok(Way::Copy) } else { Err(Error::Linked(elsewhere)) };
+        }
+        if source.links > 1 && is_on_overlay(source.file()) {
             // Written to, a file of a lower layer loses its other names to the file as it was.
             return Ok(Way::Copy);
-        } else {
-            return Ok(Way::InPlace);
-        };
-        if self.break_links {
-            Ok(Way::Copy)
-        } else {
-            Err(Error::Protected(format!("{reason}; --break-links replaces it by a patched copy")))
+        }
+        // A running program keeps the old file; the name gets the new one.
+        Ok(if self.break_links && source.is_running() { Way::Copy } else { Way::InPlace })
+    }
+}
+
+/// Whether a file could be changed this `way`, as far as can be told without writing.
+///
+/// # Errors
+/// Why not, as the edit would say it.
+pub fn check_possible(way: Way, source: &Source, name: &Name) -> Result<(), Error> {
+    match way {
+        Way::InPlace => source.check_writable(),
+        Way::Copy => {
+            let directory = name.directory_path();
+            let allowed = rustix::fs::access(directory, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK);
+            allowed.map_err(|error| cannot_create(error.into()))
         }
     }
 }
@@ -92,7 +105,7 @@ impl Copy {
     /// somebody else has cost the file, the copy does not get either.
     pub(crate) fn take_metadata(&self, from: &File) -> Result<(), Error> {
         let stat = from.metadata().map_err(Error::io("cannot stat"))?;
-        copy_metadata(from, self.file(), &stat).map_err(Error::io("cannot give the copy its owner and mode"))
+        copy_metadata(from, self.file(), &stat).map_err(Error::unwritten("cannot give the copy its owner and mode"))
     }
 }
 
@@ -133,7 +146,7 @@ fn copy_in_directory_of(source: &Source, bytes: &[u8], name: &Name, mode: u32) -
         // Without the unfinished edit of an earlier run.
         copy.as_file().write_all(bytes)
     };
-    copied.map_err(Error::io("cannot copy"))?;
+    copied.map_err(Error::unwritten("cannot copy"))?;
     source.check_unchanged(source.file())?;
     Ok(Copy(copy))
 }
@@ -142,7 +155,7 @@ pub(crate) fn cannot_create(error: io::Error) -> Error {
     // Words of our own say more than their kind.
     let is_ours = error.kind() == io::ErrorKind::Other && error.raw_os_error().is_none();
     let is_loop = error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error());
-    Error::io("cannot create a file beside it")(if is_ours || is_loop { error } else { plain(&error) })
+    Error::unwritten("cannot create a file beside it")(if is_ours || is_loop { error } else { plain(&error) })
 }
 
 /// The system's answer without the name of the temporary file, which means nothing to the user.
@@ -158,7 +171,7 @@ pub(crate) fn give_name(copy: Copy, name: &Name, was: Option<(u64, u64)>) -> Res
     if was.is_some_and(|was| name.inode().ok() != Some(was)) {
         return Err(Error::Changed);
     }
-    let file = copy.0.persist(name.path()).map_err(|error| Error::io("cannot rename the copy")(error.error))?;
+    let file = copy.0.persist(name.path()).map_err(|error| Error::unwritten("cannot rename the copy")(error.error))?;
     // Who can write to the directory can have exchanged the copy for something else. It is his directory.
     if name.inode().ok() == Some(inode(&file)?) { Ok(file) } else { Err(Error::Changed) }
 }

@@ -153,7 +153,7 @@ impl Source {
         let opened = match open() {
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied && self.mode & OWNER_WRITE == 0 => {
                 let mode = |mode| self.file.set_permissions(Permissions::from_mode(mode & 0o7777));
-                mode(self.mode | OWNER_WRITE).map_err(Error::io("cannot make writable"))?;
+                mode(self.mode | OWNER_WRITE).map_err(Error::unwritten("cannot make writable"))?;
                 let opened = open();
                 mode(self.mode).map_err(Error::io("cannot give the mode back"))?;
                 opened
@@ -162,13 +162,42 @@ impl Source {
         };
         let file = opened.map_err(|error| {
             let busy = error.kind() == io::ErrorKind::ExecutableFileBusy;
-            Error::io(if busy { "a process is running it" } else { "cannot open for writing" })(error)
+            if busy { Error::Running(error) } else { Error::unwritten("cannot open for writing")(error) }
         })?;
         match self.check_unchanged(&file) {
             Err(Error::Changed) if self.was_copied_up(&file) => lock(&file)?,
             checked => checked?,
         }
         Ok(file)
+    }
+
+    /// Whether a process is running the file: nobody can write to it then.
+    pub fn is_running(&self) -> bool {
+        let opened = OpenOptions::new().write(true).open(self.descriptor_path());
+        opened.is_err_and(|error| error.kind() == io::ErrorKind::ExecutableFileBusy)
+    }
+
+    /// Whether [`Self::open_for_writing`] is likely to succeed. Changes nothing, the mode for a moment neither.
+    ///
+    /// # Errors
+    /// Why it is not, as that says it.
+    pub fn check_writable(&self) -> Result<(), Error> {
+        let cannot = Error::unwritten("cannot open for writing");
+        if rustix::fs::fstatvfs(&self.file)
+            .is_ok_and(|stat| stat.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY))
+        {
+            return Err(cannot(rustix::io::Errno::ROFS.into()));
+        }
+        match OpenOptions::new().write(true).open(self.descriptor_path()) {
+            Ok(_) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy => Err(Error::Running(error)),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied && self.mode & OWNER_WRITE == 0 => {
+                let stat = self.file.metadata().map_err(Error::io("cannot stat"))?;
+                // The owner can make it writable.
+                if stat.uid() == rustix::process::geteuid().as_raw() { Ok(()) } else { Err(cannot(error)) }
+            }
+            Err(error) => Err(cannot(error)),
+        }
     }
 
     /// Whether `file` is the copy that an overlay makes of a file of a lower layer when it is opened for writing: it can

@@ -18,6 +18,7 @@ use rustix::io::Errno;
 
 use crate::Error;
 use crate::elf::NotCandidate;
+pub use crate::exclude::Exclude;
 use crate::links::COPY_PREFIX;
 use crate::place::{NameKey, Place, Root};
 use crate::source::{Identity, Links, Source};
@@ -58,37 +59,6 @@ impl<T> Found<T> {
     /// Its other names that the walk found.
     pub fn other_names(&self) -> Vec<Place> {
         self.names.iter().filter(|name| name.path != self.path).cloned().collect()
-    }
-}
-
-/// What the walk passes over: names found in directories, never those that the user gave.
-#[derive(Debug, Clone, Default)]
-pub struct Exclude(Vec<glob::Pattern>);
-
-impl Exclude {
-    /// Patterns with `*`, `?`, `[…]` and `**`. One without a slash is compared with the name of each file and
-    /// directory, one with a slash with the path from the directory given.
-    ///
-    /// # Errors
-    /// The pattern that cannot be read, and why.
-    pub fn new(patterns: impl IntoIterator<Item = String>) -> Result<Self, String> {
-        // `tests/` is `tests`: what is excluded is not walked into.
-        let read = |text: String| {
-            let name = text.trim_end_matches('/');
-            glob::Pattern::new(name).map_err(|error| format!("{text}: {error}"))
-        };
-        Ok(Self(patterns.into_iter().map(read).collect::<Result<_, _>>()?))
-    }
-
-    fn matches(&self, root: &Path, path: &Path) -> bool {
-        self.0.iter().any(|pattern| {
-            let subject = if pattern.as_str().contains('/') {
-                path.strip_prefix(root).unwrap_or(path).as_os_str()
-            } else {
-                path.file_name().unwrap_or_default()
-            };
-            pattern.matches(&subject.to_string_lossy())
-        })
     }
 }
 
@@ -252,7 +222,7 @@ impl<T: Send, L: Fn(&Path, Source, Links) -> T + Sync> Walk<'_, L, T> {
             }
             // Most files are no ELF files: their whole path is not put together.
             let whole = || path.join(OsStr::from_bytes(name.to_bytes()));
-            if !self.exclude.0.is_empty() && self.exclude.matches(root.path(), &whole()) {
+            if !self.exclude.is_empty() && self.exclude.matches(root.path(), &whole()) {
                 continue;
             }
             let kind = match entry.file_type() {
@@ -356,26 +326,5 @@ impl<T: Send, L: Fn(&Path, Source, Links) -> T + Sync> Walk<'_, L, T> {
     fn state(&self) -> std::sync::MutexGuard<'_, State<T>> {
         // A panic in another thread leaves the maps whole: each change is one insertion.
         self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_pattern_without_a_slash_is_for_names_one_with_a_slash_for_paths() {
-        let excludes = |pattern: &str, path: &str| {
-            let exclude = Exclude::new([pattern.to_owned()]).expect("a good pattern");
-            exclude.matches(Path::new("/out"), Path::new(path))
-        };
-        assert!(excludes("*.debug", "/out/lib/debug/libx.debug"));
-        assert!(excludes("tests", "/out/share/tests"));
-        assert!(excludes("tests/", "/out/share/tests"));
-        assert!(excludes("lib/*.so", "/out/lib/libx.so"));
-        assert!(!excludes("lib/*.so", "/out/x/lib/libx.so"));
-        assert!(excludes("**/lib/*.so", "/out/x/lib/libx.so"));
-        assert!(!excludes("out", "/out/lib"));
-        assert!(Exclude::new(["[".to_owned()]).is_err());
     }
 }

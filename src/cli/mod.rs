@@ -91,8 +91,8 @@ pub struct Selection {
     #[arg(required = true, value_name = "PATH")]
     pub paths: Vec<PathBuf>,
 
-    /// The link to the running driver; its lib directory is what is searched. Files for 32-bit x86 get that of
-    /// DIR-32 if this is not given.
+    /// The link to the running driver; its lib directory is what is searched [default: /run/opengl-driver, and for
+    /// 32-bit x86 /run/opengl-driver-32].
     #[arg(long, value_name = "DIR")]
     pub driver_link: Option<OsString>,
 
@@ -100,7 +100,8 @@ pub struct Selection {
     #[allow(missing_docs)]
     pub names: Names,
 
-    /// Pass over what matches, in directories: a name, or with a slash a path from PATH on.
+    /// Pass over what matches, in directories: a name, or with a slash a path, from PATH on, as it is printed, or
+    /// absolute.
     #[arg(long, value_name = "GLOB")]
     pub exclude: Vec<String>,
 
@@ -155,6 +156,10 @@ pub struct Fix {
     #[arg(long, value_name = "DIR")]
     pub prepend: Vec<OsString>,
 
+    /// Take a relative directory for --prepend, too: the loader searches it from wherever the program runs.
+    #[arg(long)]
+    pub allow_relative: bool,
+
     /// Use DT_RPATH, whatever the file has.
     #[arg(long, conflicts_with = "force_runpath")]
     pub force_rpath: bool,
@@ -167,7 +172,7 @@ pub struct Fix {
     #[arg(long)]
     pub sync: bool,
 
-    /// Replace a file that has hard links elsewhere, or that lies in the Nix store, by a patched copy.
+    /// Replace a file that has hard links elsewhere, as in a cache of uv or conda, or that runs, by a patched copy.
     #[arg(long)]
     pub break_links: bool,
 
@@ -204,7 +209,8 @@ pub struct Explain {
     #[arg(long, value_name = "FILE")]
     pub loaded_by: Vec<PathBuf>,
 
-    /// The link to the running driver.
+    /// The link to the running driver; its lib directory is what is searched [default: /run/opengl-driver, and for
+    /// 32-bit x86 /run/opengl-driver-32].
     #[arg(long, value_name = "DIR")]
     pub driver_link: Option<OsString>,
 

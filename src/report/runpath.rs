@@ -9,7 +9,7 @@ use crate::Error;
 use crate::decide::Tag;
 use crate::elf::NotCandidate;
 use crate::fix::TAKEN_BACK;
-use crate::runpath::{Changed, Report};
+use crate::runpath::{Changed, Outcome, Report};
 
 impl Report {
     /// How the run ended.
@@ -42,10 +42,12 @@ pub fn runpath_text(
     }
     for (path, result) in &report.files {
         match result {
-            Ok(Some(changed)) if verbosity >= Verbosity::Lines => {
-                writeln!(out, "{}", changed_line(path, changed, report.dry_run))?;
+            Ok(_) if verbosity < Verbosity::Lines => {}
+            Ok(Outcome::Changed(changed)) => writeln!(out, "{}", changed_line(path, changed, report.dry_run))?,
+            Ok(Outcome::AlreadyRight(now)) => {
+                let now = search_path(now.as_ref().map(|(tag, path)| (*tag, path.as_slice())));
+                writeln!(out, "already right: {}: {now}", name(path))?;
             }
-            Ok(_) => {}
             Err(Error::NotCandidate(reason)) => writeln!(errors, "error: {}: {reason}", name(path))?,
             Err(error) => problem(errors, path, error, false)?,
         }
