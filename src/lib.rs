@@ -75,6 +75,8 @@ pub mod facts;
 #[doc(hidden)]
 pub mod fix;
 #[doc(hidden)]
+pub mod gpu_code;
+#[doc(hidden)]
 pub mod journal;
 #[doc(hidden)]
 pub mod links;

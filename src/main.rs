@@ -20,11 +20,12 @@ use driver_runpath::decide::{Policy, Tag};
 use driver_runpath::detect::{self, DriverNames};
 use driver_runpath::explain::{self, explain};
 use driver_runpath::fix::{self, DriverDirs, fix};
+use driver_runpath::gpu_code::{self, Requirement};
 use driver_runpath::links::Protection;
 use driver_runpath::patchelf;
 use driver_runpath::report::{
     Leniency, Screen, Status, Verbosity, Voice, check_json, check_text, error_line, explain_json, explain_text,
-    fix_json, fix_text, printed, runpath_text,
+    fix_json, fix_text, gpu_code_json, gpu_code_text, printed, runpath_text,
 };
 use driver_runpath::runpath::{self, Operation, tidy};
 use driver_runpath::sysroot::Sysroot;
@@ -32,6 +33,7 @@ use driver_runpath::walk::Exclude;
 
 use progress::Progress;
 
+use cli::gpu_code::GpuCode;
 use cli::runpath::{Action, WithPath};
 use cli::{Check, Cli, Command, Explain, Fix, Group, Names, Selection};
 
@@ -47,6 +49,7 @@ fn main() -> ExitCode {
         Command::Fix(command) => run_fix(command),
         Command::Check(command) => run_check(command),
         Command::Explain(command) => run_explain(command),
+        Command::GpuCode(command) => run_gpu_code(command),
         Command::Runpath(command) => run_runpath(command.action),
         Command::Patchelf { arguments } => return run_patchelf(arguments),
     };
@@ -161,6 +164,27 @@ fn run_explain(command: Explain) -> anyhow::Result<Status> {
     Ok(Status::Good)
 }
 
+fn run_gpu_code(command: GpuCode) -> anyhow::Result<Status> {
+    let required: Result<Vec<Requirement>, String> = command.require.iter().map(|wish| wish.parse()).collect();
+    let required = required.map_err(|why| anyhow!("--require {why}"))?;
+    let exclude = Exclude::new(command.exclude).map_err(|why| anyhow!("--exclude {why}"))?;
+    let looked_at = Arc::default();
+    let report = {
+        let _progress = Progress::start(&looked_at);
+        gpu_code::survey(&command.paths, &exclude, &required, &looked_at)
+    };
+    let leniency = if command.skip_damaged { Leniency::SkipDamaged } else { Leniency::None };
+    let voice = Voice { verbosity: verbosity(command.verbose, command.quiet), leniency, screen: None };
+    let (mut out, mut errors) = outputs();
+    if command.json {
+        writeln!(out, "{}", gpu_code_json(&report, leniency)?)?;
+    } else {
+        gpu_code_text(&report, &voice, &mut out, &mut errors)?;
+    }
+    out.flush()?;
+    Ok(report.status(leniency))
+}
+
 fn names(wanted: &Names) -> DriverNames {
     let names = DriverNames::new(wanted.driver_libs.clone());
     wanted.groups.iter().fold(names, |names, group| match group {
@@ -177,7 +201,7 @@ fn outputs() -> (impl Write, impl Write) {
 }
 
 fn voice(selection: &Selection) -> Voice {
-    Voice { verbosity: verbosity(selection), leniency: leniency(selection), screen: screen() }
+    Voice { verbosity: verbosity(selection.verbose, selection.quiet), leniency: leniency(selection), screen: screen() }
 }
 
 /// The terminal that the report goes to.
@@ -215,8 +239,8 @@ fn leniency(selection: &Selection) -> Leniency {
     if selection.skip_damaged { Leniency::SkipDamaged } else { Leniency::None }
 }
 
-fn verbosity(selection: &Selection) -> Verbosity {
-    match (selection.verbose, selection.quiet) {
+fn verbosity(verbose: bool, quiet: u8) -> Verbosity {
+    match (verbose, quiet) {
         (true, _) => Verbosity::All,
         (false, 0) => Verbosity::Lines,
         (false, 1) => Verbosity::Summary,

@@ -17,7 +17,7 @@ use rustix::io::Errno;
 use crate::Error;
 use crate::elf::NotCandidate;
 use crate::links::COPY_PREFIX;
-use crate::source::{Identity, Links, Source};
+use crate::source::{Identity, Links, Source, Take};
 use crate::tree::directory_of;
 
 /// What the walk came upon.
@@ -96,8 +96,18 @@ pub fn walk<T: Send>(
     exclude: &Exclude,
     look: impl Fn(&Path, &Source, Links) -> T + Sync,
 ) -> Walked<T> {
+    walk_for(Take::Elf, paths, exclude, look)
+}
+
+/// The same for other kinds of files.
+pub fn walk_for<T: Send>(
+    take: Take,
+    paths: &[PathBuf],
+    exclude: &Exclude,
+    look: impl Fn(&Path, &Source, Links) -> T + Sync,
+) -> Walked<T> {
     let kinds: Vec<_> = paths.iter().map(|path| (path, fs::metadata(path))).collect();
-    let walk = Walk { look, exclude, state: Mutex::default(), others: AtomicU64::new(0) };
+    let walk = Walk { take, look, exclude, state: Mutex::default(), others: AtomicU64::new(0) };
     let (directories, files): (Vec<_>, Vec<_>) =
         kinds.into_iter().partition(|(_, kind)| kind.as_ref().is_ok_and(fs::Metadata::is_dir));
     // A few files are looked at sooner than threads are started.
@@ -144,6 +154,7 @@ pub fn for_each_file<'f, S: Sync, T: Send>(files: &'f [Found<S>], work: impl Fn(
 }
 
 struct Walk<'e, L, T> {
+    take: Take,
     look: L,
     exclude: &'e Exclude,
     state: Mutex<State<T>>,
@@ -235,7 +246,7 @@ impl<T: Send, L: Fn(&Path, &Source, Links) -> T + Sync> Walk<'_, L, T> {
                     scope.spawn(move |scope| self.directory(root, Some(&parent), path, scope));
                 }
                 FileType::RegularFile => {
-                    let opened = Source::open_at(&directory, name, LINKS);
+                    let opened = Source::take_at(&directory, name, LINKS, self.take);
                     match &opened {
                         // Opened once more in its turn, so that few files are open at a time.
                         Ok(Some(source)) if source.identity.len >= LARGE => large.push((name.to_owned(), whole())),
@@ -249,13 +260,13 @@ impl<T: Send, L: Fn(&Path, &Source, Links) -> T + Sync> Walk<'_, L, T> {
         for (name, path) in large {
             let directory = Arc::clone(&directory);
             scope.spawn(move |_| {
-                self.file(|| path.clone(), LINKS, Source::open_at(&directory, name.as_c_str(), LINKS));
+                self.file(|| path.clone(), LINKS, Source::take_at(&directory, name.as_c_str(), LINKS, self.take));
             });
         }
     }
 
     fn named_file(&self, path: &Path) {
-        self.file(|| path.to_owned(), Links::Follow, Source::open(path, Links::Follow));
+        self.file(|| path.to_owned(), Links::Follow, Source::take_at(CWD, path, Links::Follow, self.take));
     }
 
     fn file(&self, path: impl Fn() -> PathBuf, links: Links, opened: Result<Option<Source>, Error>) {

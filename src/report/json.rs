@@ -54,7 +54,7 @@ impl Text {
         Self::of(path.as_os_str().as_bytes())
     }
 
-    fn of_paths(paths: &[PathBuf]) -> Vec<Self> {
+    pub(super) fn of_paths(paths: &[PathBuf]) -> Vec<Self> {
         paths.iter().map(|path| Self::of_path(path)).collect()
     }
 
@@ -275,7 +275,7 @@ fn fixed_file(file: &fix::Fixed, leniency: Leniency) -> FixedFile {
 }
 
 /// The word for a file that something is wrong with. It goes with the exit status.
-fn failure(error: &Error, forgiven: bool) -> &'static str {
+pub(super) fn failure(error: &Error, forgiven: bool) -> &'static str {
     match (error, Status::of_error(error)) {
         (Error::NotCandidate(_), _) => "not-a-candidate",
         _ if forgiven => "damaged",

@@ -2,6 +2,8 @@
 
 mod explain_json;
 mod explain_text;
+mod gpu_code;
+mod gpu_code_json;
 mod json;
 mod machine;
 mod runpath;
@@ -10,6 +12,8 @@ mod text;
 
 pub use explain_json::{EXPLAIN_SCHEMA, explain_json};
 pub use explain_text::explain_text;
+pub use gpu_code::gpu_code_text;
+pub use gpu_code_json::gpu_code_json;
 pub use json::{SCHEMA, check_json, fix_json};
 pub use runpath::{printed, runpath_text};
 pub use screen::Screen;

@@ -63,7 +63,7 @@ impl Voice {
     }
 
     /// What went wrong with an ELF file; where that is forgiven it is a warning, too.
-    fn failed(&self, errors: &mut impl Write, path: &Path, error: &Error, named: bool) -> io::Result<()> {
+    pub(super) fn failed(&self, errors: &mut impl Write, path: &Path, error: &Error, named: bool) -> io::Result<()> {
         let forgiven = self.leniency.forgives(error, named);
         if forgiven && self.verbosity < Verbosity::Summary {
             return Ok(());
@@ -72,7 +72,7 @@ impl Voice {
     }
 
     /// What the walk could not look at. "skipped" is no trouble, so that `-q` is without it.
-    fn problems(&self, errors: &mut impl Write, problems: &[(PathBuf, Error)]) -> io::Result<()> {
+    pub(super) fn problems(&self, errors: &mut impl Write, problems: &[(PathBuf, Error)]) -> io::Result<()> {
         let told = |error: &Error| !matches!(error, Error::NotCandidate(_)) || self.verbosity >= Verbosity::Lines;
         problems
             .iter()
@@ -271,7 +271,7 @@ pub fn fix_text(report: &fix::Report, voice: &Voice, out: &mut impl Write, error
 }
 
 /// `1 file`, `2 files`.
-fn counted(count: u64, what: &str) -> String {
+pub(super) fn counted(count: u64, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
