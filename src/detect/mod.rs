@@ -10,6 +10,8 @@ mod names;
 mod needed;
 mod regions;
 mod strings;
+mod vectors;
+mod wide;
 
 use serde::Serialize;
 
@@ -35,7 +37,7 @@ pub enum EvidenceKind {
     Format,
     /// The name of a function without which a driver library cannot be used stands there.
     EntryPoint,
-    /// The code builds such a SONAME from constants.
+    /// The code builds such a SONAME from constants, in the code or, for vector registers, in data.
     Immediate,
 }
 

@@ -37,8 +37,9 @@ const GRAPHICS_STEMS: [&str; 4] = ["MesaOpenCL", "RusticlOpenCL", "amdocl64", "i
 /// Drivers of VA-API and of OpenGL, whose names end alike: `iHD_drv_video.so`, `radeonsi_dri.so`.
 const GRAPHICS_TAILS: [&str; 2] = ["_drv_video.so", "_dri.so"];
 
-/// The start of every built-in name that is no tail, short and seldom, for the search.
-const ANCHORS: [&str; 5] = ["libcuda", "libnv", "libEGL_", "libGLX_", "libvdpau_"];
+/// The start of every built-in name that is no tail, short and seldom, for the search; of `libcuda` as little as may
+/// stand in one place where compilers cut it ([`super::vectors`]).
+const ANCHORS: [&str; 5] = ["libcu", "libnv", "libEGL_", "libGLX_", "libvdpau_"];
 const GRAPHICS_ANCHORS: [&str; 6] =
     ["libvulkan_", "libze_intel_", "libMesaOpenCL", "libRusticlOpenCL", "libamdocl64", "libigdrcl"];
 
