@@ -114,6 +114,7 @@ fn constants() -> Done {
     same(in_file, false, "the whole name is in the file: the case tests nothing")?;
     let file = check_file(&path, &[])?;
     evidence(&path, &file, "immediate", "libcuda.so.1", ".text", b"libc")?;
+    same(&file["wanted_for"], &json!(["cuda"]), "what it is wanted for")?;
     contains(
         &driver_runpath([OsStr::new("fix"), path.as_os_str()]).expect(0)?.out,
         "builds libcuda.so.1 in .text at 0x",

@@ -8,6 +8,7 @@ mod formats;
 mod immediates;
 mod names;
 mod needed;
+mod purpose;
 mod regions;
 mod strings;
 mod vectors;
@@ -17,6 +18,7 @@ use serde::Serialize;
 
 use crate::elf::{FileOffset, Image};
 pub use names::{DriverNames, Group};
+pub use purpose::Purpose;
 use regions::{Regions, regions};
 use strings::Search;
 

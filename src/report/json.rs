@@ -1,5 +1,6 @@
 //! JSON for programs, as `docs/json.md` describes it. The schema has a version; fields are only added within one.
 
+use std::collections::BTreeSet;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -10,7 +11,7 @@ use super::{Leniency, Status};
 use crate::Error;
 use crate::check::{self, Judged, Verdict};
 use crate::decide::{Current, Tag, entries};
-use crate::detect::{Detection, EvidenceKind};
+use crate::detect::{Detection, EvidenceKind, Purpose};
 use crate::fix::{self, Changed, Outcome};
 
 /// The version of the schema.
@@ -75,6 +76,9 @@ struct SearchPath {
 struct Found {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     evidence: Vec<EvidenceRecord>,
+    /// What the driver is wanted for.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    wanted_for: BTreeSet<Purpose>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     openers: Vec<Text>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -104,6 +108,7 @@ impl Found {
         let broken = broken_sections.map(|why| format!("its section headers cannot be used ({why})"));
         Self {
             evidence: evidence(detection),
+            wanted_for: detection.purposes(),
             openers: Text::of_paths(openers),
             warnings: broken.into_iter().chain(detection.warnings.iter().cloned()).collect(),
         }

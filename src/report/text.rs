@@ -1,5 +1,6 @@
 //! Lines for people.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -9,7 +10,7 @@ use super::screen::{Screen, check_groups, fix_table};
 use crate::Error;
 use crate::check::{self, Judged, Verdict};
 use crate::decide::{Current, Tag};
-use crate::detect::{Detection, Evidence, EvidenceKind};
+use crate::detect::{Detection, Evidence, EvidenceKind, Purpose};
 use crate::fix::{self, Changed, Outcome};
 use crate::plan::EntryFor;
 
@@ -426,10 +427,27 @@ pub fn check_text(
             verb(missing, "misses it", "miss it"),
         )?;
     }
+    if loaders > 0 && verbosity >= Verbosity::Lines {
+        writeln!(out, "it is wanted for: {}", purposes(report))?;
+    }
     if missing > 0 && verbosity >= Verbosity::Lines {
         writeln!(out, "mend with: {}", harmless(mending.as_bytes()))?;
     }
     Ok(())
+}
+
+/// What the driver is wanted for, and by how many files each.
+fn purposes(report: &check::Report) -> String {
+    let mut counts: BTreeMap<Purpose, u64> = BTreeMap::new();
+    let judged = report.files.iter().filter_map(|file| file.result.as_ref().ok()?.as_ref().ok());
+    for judged in judged.filter(|judged| judged.detection.loads_driver()) {
+        for purpose in judged.detection.purposes() {
+            let count = counts.entry(purpose).or_default();
+            *count = count.saturating_add(1);
+        }
+    }
+    let told: Vec<String> = counts.iter().map(|(purpose, count)| format!("{purpose} ({count})")).collect();
+    told.join(", ")
 }
 
 fn verdict_line(path: &Path, judged: &Judged) -> String {
