@@ -25,6 +25,9 @@ _driver__runpath() {
             driver__runpath,fix)
                 cmd="driver__runpath__subcmd__fix"
                 ;;
+            driver__runpath,gpu-code)
+                cmd="driver__runpath__subcmd__gpu__subcmd__code"
+                ;;
             driver__runpath,patchelf)
                 cmd="driver__runpath__subcmd__patchelf"
                 ;;
@@ -59,7 +62,7 @@ _driver__runpath() {
 
     case "${cmd}" in
         driver__runpath)
-            opts="-h -V --help --version fix check explain runpath patchelf"
+            opts="-h -V --help --version fix check explain gpu-code runpath patchelf"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -160,6 +163,28 @@ _driver__runpath() {
                     return 0
                     ;;
                 --prepend)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        driver__runpath__subcmd__gpu__subcmd__code)
+            opts="-q -v -h --require --exclude --skip-damaged --quiet --verbose --json --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --require)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --exclude)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

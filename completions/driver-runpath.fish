@@ -29,6 +29,7 @@ complete -c driver-runpath -n "__fish_driver_runpath_needs_command" -s V -l vers
 complete -c driver-runpath -n "__fish_driver_runpath_needs_command" -f -a "fix" -d 'Give every file that loads the driver the driver\'s directory, in place'
 complete -c driver-runpath -n "__fish_driver_runpath_needs_command" -f -a "check" -d 'Say which files load the driver, whether they find it, and why we think so. Changes nothing'
 complete -c driver-runpath -n "__fish_driver_runpath_needs_command" -f -a "explain" -d 'Say of one file what it is, why it is believed to load the driver, and what the loader would find for it. Changes and runs nothing'
+complete -c driver-runpath -n "__fish_driver_runpath_needs_command" -f -a "gpu-code" -d 'Say which GPUs each file carries code for, which all files run on, and which hold them back. Changes nothing'
 complete -c driver-runpath -n "__fish_driver_runpath_needs_command" -f -a "runpath" -d 'Print, set, extend, shrink or remove the search path of the files named, whatever they load'
 complete -c driver-runpath -n "__fish_driver_runpath_needs_command" -f -a "patchelf" -d 'Stand in for patchelf: its flags for search paths, with its meaning. So does a link to this program by that name'
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand fix" -l driver-link -d 'The link to the running driver; its lib directory is what is searched [default: /run/opengl-driver, and for 32-bit x86 /run/opengl-driver-32]' -r
@@ -64,6 +65,13 @@ complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand explain" -
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand explain" -l group -d 'A further group of names that count as driver libraries' -r -f -a "graphics\t'What libglvnd and the loaders of Vulkan, OpenCL, VA-API, VDPAU and Level Zero look for in the driver directory'"
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand explain" -l json -d 'Print one JSON document'
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand explain" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand gpu-code" -l require -d 'GPUs on which each file must run: 8.6, 86 or sm_86; with +PTX behind it, on all later ones, too. 9.0a asks for code with all that such a GPU can do. A name such as gfx90a is for files with code for AMD\'s GPUs' -r
+complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand gpu-code" -l exclude -d 'Pass over what matches, in directories: a name, or with a slash a path from PATH on' -r
+complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand gpu-code" -l skip-damaged -d 'A damaged ELF file found in a directory is worth a warning, not an error'
+complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand gpu-code" -s q -l quiet -d 'Say less: no lines for single files; twice: errors alone'
+complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand gpu-code" -s v -l verbose -d 'Say more: the counts and bytes of each file'
+complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand gpu-code" -l json -d 'Print one JSON document'
+complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand gpu-code" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand runpath; and not __fish_seen_subcommand_from print set prepend append remove clear shrink" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand runpath; and not __fish_seen_subcommand_from print set prepend append remove clear shrink" -f -a "print" -d 'Print the search path; of several files, with their names and the tag'
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand runpath; and not __fish_seen_subcommand_from print set prepend append remove clear shrink" -f -a "set" -d 'Set the search path to PATH, directories with colons between them'

@@ -15,6 +15,7 @@ use crate::detect::{Depth, Detection, DriverNames};
 use crate::elf::{Image, Malformed, NotCandidate};
 use crate::facts::Facts;
 use crate::fix::DriverDirs;
+use crate::gpu_code::{self, GpuCode};
 use crate::loader::{
     BuiltIn, Cache, Ending, Files, Fit, Header, Object, Opened, Processor, Rule, Search, System, Target, Tokens,
     expand, legacy_bits, legacy_subdirs, platform, search, well_known,
@@ -44,6 +45,8 @@ pub struct Explanation {
     pub path: PathBuf,
     /// What its ELF header says, if it has one.
     pub header: Option<Header>,
+    /// The code for GPUs that it carries.
+    pub gpu_code: GpuCode,
     /// A dynamic file, or why it is none.
     pub subject: Result<Subject, NotCandidate>,
 }
@@ -157,12 +160,15 @@ pub fn explain(path: &Path, options: &Options) -> Result<Explanation, (PathBuf, 
     let root = &options.sysroot;
     let name = root.name(path).map_err(Error::io("cannot look at it")).map_err(of(path))?;
     let Some(source) = open(root, &name).map_err(of(path))? else {
-        return Ok(Explanation { path: name, header: None, subject: Err(NotCandidate::NotElf) });
+        let gpu_code = GpuCode::default();
+        return Ok(Explanation { path: name, header: None, gpu_code, subject: Err(NotCandidate::NotElf) });
     };
     let header = Header::read(source.bytes());
+    // What cannot be read is told of the file itself.
+    let gpu_code = gpu_code::read(source.bytes()).unwrap_or_default();
     let image = match Image::parse(source.bytes()).map_err(Error::Malformed).map_err(of(path))? {
         Ok(image) => image,
-        Err(reason) => return Ok(Explanation { path: name, header, subject: Err(reason) }),
+        Err(reason) => return Ok(Explanation { path: name, header, gpu_code, subject: Err(reason) }),
     };
     let Some(target) = header.map(|header| header.target) else {
         let malformed = Malformed::new("the file ends within the ELF header");
@@ -174,7 +180,7 @@ pub fn explain(path: &Path, options: &Options) -> Result<Explanation, (PathBuf, 
     }
     let facts = Facts::of(&image, &options.names, Some(Depth::All));
     let subject = Subject::of(facts, &target, chain, options);
-    Ok(Explanation { path: name, header, subject: Ok(subject) })
+    Ok(Explanation { path: name, header, gpu_code, subject: Ok(subject) })
 }
 
 fn open(root: &Sysroot, path: &Path) -> Result<Option<Source>, Error> {

@@ -76,6 +76,8 @@ pub mod facts;
 #[doc(hidden)]
 pub mod fix;
 #[doc(hidden)]
+pub mod gpu_code;
+#[doc(hidden)]
 pub mod here;
 #[doc(hidden)]
 pub mod journal;

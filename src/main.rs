@@ -22,11 +22,12 @@ use driver_runpath::decide::{Policy, Tag};
 use driver_runpath::detect::{self, DriverNames};
 use driver_runpath::explain::{self, explain};
 use driver_runpath::fix::{self, fix};
+use driver_runpath::gpu_code::{self, Requirement};
 use driver_runpath::links::Protection;
 use driver_runpath::patchelf;
 use driver_runpath::report::{
     Leniency, Mending, Screen, Status, Verbosity, Voice, check_json, check_text, error_line, explain_json,
-    explain_text, fix_json, fix_text, printable, printed, runpath_text,
+    explain_text, fix_json, fix_text, gpu_code_json, gpu_code_text, printable, printed, runpath_text,
 };
 use driver_runpath::runpath::{self, Operation};
 use driver_runpath::sysroot::Sysroot;
@@ -37,6 +38,7 @@ use arguments::{
 };
 use progress::Progress;
 
+use cli::gpu_code::GpuCode;
 use cli::runpath::Action;
 use cli::{Check, Cli, Command, Explain, Fix, Group, Names, Selection};
 
@@ -50,6 +52,7 @@ fn main() -> ExitCode {
         Command::Fix(command) => run_fix(command),
         Command::Check(command) => run_check(command),
         Command::Explain(command) => run_explain(command),
+        Command::GpuCode(command) => run_gpu_code(command),
         Command::Runpath(command) => run_runpath(command.action),
         Command::Patchelf { arguments } => return run_patchelf(arguments),
     };
@@ -185,6 +188,27 @@ fn run_explain(command: Explain) -> anyhow::Result<Status> {
     Ok(Status::Good)
 }
 
+fn run_gpu_code(command: GpuCode) -> anyhow::Result<Status> {
+    let required: Result<Vec<Requirement>, String> = command.require.iter().map(|wish| wish.parse()).collect();
+    let required = required.map_err(|why| anyhow!("--require {why}"))?;
+    let exclude = Exclude::new(command.exclude).map_err(|why| anyhow!("--exclude {why}"))?;
+    let looked_at = Arc::default();
+    let report = {
+        let _progress = Progress::start(&looked_at);
+        gpu_code::survey(&command.paths, &exclude, &required, &looked_at)
+    };
+    let leniency = if command.skip_damaged { Leniency::SkipDamaged } else { Leniency::None };
+    let voice = Voice { verbosity: verbosity(command.verbose, command.quiet), leniency, screen: None };
+    let (mut out, mut errors) = outputs();
+    if command.json {
+        writeln!(out, "{}", gpu_code_json(&report, leniency)?)?;
+    } else {
+        gpu_code_text(&report, &voice, &mut out, &mut errors)?;
+    }
+    out.flush()?;
+    Ok(report.status(leniency))
+}
+
 fn names(wanted: &Names) -> DriverNames {
     let names = DriverNames::new(wanted.driver_libs.clone());
     wanted.groups.iter().fold(names, |names, group| match group {
@@ -199,7 +223,9 @@ fn exclude(selection: &Selection) -> anyhow::Result<Exclude> {
 /// A pattern that is spelled wrong would leave files to be edited that it was meant for.
 fn warn_of_unused(exclude: &Exclude, selection: &Selection) {
     // Files that are named are not excluded.
-    if verbosity(selection) == Verbosity::Errors || !selection.paths.iter().any(|path| path.is_dir()) {
+    if verbosity(selection.verbose, selection.quiet) == Verbosity::Errors
+        || !selection.paths.iter().any(|path| path.is_dir())
+    {
         return;
     }
     for pattern in exclude.unused() {
@@ -216,7 +242,7 @@ fn outputs() -> (impl Write, impl Write) {
 }
 
 fn voice(selection: &Selection) -> Voice {
-    Voice { verbosity: verbosity(selection), leniency: leniency(selection), screen: screen() }
+    Voice { verbosity: verbosity(selection.verbose, selection.quiet), leniency: leniency(selection), screen: screen() }
 }
 
 /// The terminal that the report goes to.
@@ -252,8 +278,8 @@ fn leniency(selection: &Selection) -> Leniency {
     if selection.skip_damaged { Leniency::SkipDamaged } else { Leniency::None }
 }
 
-fn verbosity(selection: &Selection) -> Verbosity {
-    match (selection.verbose, selection.quiet) {
+fn verbosity(verbose: bool, quiet: u8) -> Verbosity {
+    match (verbose, quiet) {
         (true, _) => Verbosity::All,
         (false, 0) => Verbosity::Lines,
         (false, 1) => Verbosity::Summary,

@@ -23,6 +23,21 @@ pub enum Links {
     Refuse,
 }
 
+/// Which files are opened, by their first four bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Take {
+    /// ELF files.
+    Elf,
+    /// What can hold code for GPUs: ELF files, and see [`crate::gpu_code::MAGICS`].
+    GpuCode,
+}
+
+impl Take {
+    fn takes(self, magic: [u8; 4]) -> bool {
+        magic == MAGIC || self == Self::GpuCode && crate::gpu_code::MAGICS.contains(&magic)
+    }
+}
+
 /// What tells that a file is still the one that was looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Identity {
@@ -67,6 +82,19 @@ impl Source {
     /// # Errors
     /// As [`Self::open`].
     pub fn open_at(dir: impl AsFd, path: impl rustix::path::Arg, links: Links) -> Result<Option<Self>, Error> {
+        Self::take_at(dir, path, links, Take::Elf)
+    }
+
+    /// The same for other kinds of files.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn take_at(
+        dir: impl AsFd,
+        path: impl rustix::path::Arg,
+        links: Links,
+        take: Take,
+    ) -> Result<Option<Self>, Error> {
         let mut flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
         if links == Links::Refuse {
             flags |= OFlags::NOFOLLOW;
@@ -76,7 +104,7 @@ impl Source {
         let mut magic = [0; 4];
         // A short file has no magic; a directory or a pipe has no offset to read at.
         match file.read_exact_at(&mut magic, 0) {
-            Ok(()) if magic == MAGIC => {}
+            Ok(()) if take.takes(magic) => {}
             Ok(()) => return Ok(None),
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
             Err(error) => return Err(Error::io("cannot read")(error)),

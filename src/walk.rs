@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use rayon::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuilder};
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, openat, statat};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir, openat, statat};
 use rustix::io::Errno;
 
 use crate::Error;
@@ -21,7 +21,7 @@ use crate::elf::NotCandidate;
 pub use crate::exclude::Exclude;
 use crate::links::COPY_PREFIX;
 use crate::place::{NameKey, Place, Root};
-use crate::source::{Identity, Links, Source};
+use crate::source::{Identity, Links, Source, Take};
 
 /// What the walk came upon.
 #[derive(Debug)]
@@ -79,8 +79,18 @@ pub fn walk<T: Send>(
     exclude: &Exclude,
     look: impl Fn(&Path, Source, Links) -> T + Sync,
 ) -> Walked<T> {
+    walk_for(Take::Elf, paths, exclude, look)
+}
+
+/// The same for other kinds of files.
+pub fn walk_for<T: Send>(
+    take: Take,
+    paths: &[PathBuf],
+    exclude: &Exclude,
+    look: impl Fn(&Path, Source, Links) -> T + Sync,
+) -> Walked<T> {
     let kinds: Vec<_> = paths.iter().map(|path| (path, fs::metadata(path))).collect();
-    let walk = Walk { look, exclude, state: Mutex::default(), others: AtomicU64::new(0) };
+    let walk = Walk { take, look, exclude, state: Mutex::default(), others: AtomicU64::new(0) };
     let (directories, files): (Vec<_>, Vec<_>) =
         kinds.into_iter().partition(|(_, kind)| kind.as_ref().is_ok_and(fs::Metadata::is_dir));
     // A few files are looked at sooner than threads are started.
@@ -151,6 +161,7 @@ fn with_threads<R: Send>(work: impl FnOnce() -> R + Send) -> R {
 }
 
 struct Walk<'e, L, T> {
+    take: Take,
     look: L,
     exclude: &'e Exclude,
     state: Mutex<State<T>>,
@@ -242,7 +253,7 @@ impl<T: Send, L: Fn(&Path, Source, Links) -> T + Sync> Walk<'_, L, T> {
                     scope.spawn(move |scope| self.directory(&root, Some(&parent), path, scope));
                 }
                 FileType::RegularFile => {
-                    let opened = Source::open_at(&directory, name, LINKS);
+                    let opened = Source::take_at(&directory, name, LINKS, self.take);
                     match &opened {
                         // Opened once more in its turn, so that few files are open at a time.
                         Ok(Some(source)) if source.identity.len >= LARGE => large.push((name.to_owned(), whole())),
@@ -256,14 +267,14 @@ impl<T: Send, L: Fn(&Path, Source, Links) -> T + Sync> Walk<'_, L, T> {
         for (name, path) in large {
             let (root, directory) = (Arc::clone(root), Arc::clone(&directory));
             scope.spawn(move |_| {
-                let opened = Source::open_at(&directory, name.as_c_str(), LINKS);
+                let opened = Source::take_at(&directory, name.as_c_str(), LINKS, self.take);
                 self.file(|| path.clone(), Some((&root, &directory)), opened);
             });
         }
     }
 
     fn named_file(&self, path: &Path) {
-        self.file(|| path.to_owned(), None, Source::open(path, Links::Follow));
+        self.file(|| path.to_owned(), None, Source::take_at(CWD, path, Links::Follow, self.take));
     }
 
     /// `found` is where the walk is; `None` for a file that the user named.

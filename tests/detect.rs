@@ -13,7 +13,7 @@ use driver_runpath::elf::Image;
 use libtest_mimic::{Arguments, Failed, Trial};
 use serde_json::{Value, json};
 use support::hand::{Draft, Phdr, Shdr};
-use support::lab::{Lab, contains, driver_runpath, same, testdata};
+use support::lab::{Lab, contains, driver_runpath, same, succeed, testdata};
 use support::tools::trial;
 
 type Done = Result<(), Failed>;
@@ -87,6 +87,13 @@ fn kind_trials() -> Vec<Trial> {
         trial("evidence_is_told_with_its_place::a_soname_in_constants_of_the_code", &["cc"], constants)
             .with_ignored_flag(!is_x86),
     );
+    for (compiler, is_ours) in [("cc", is_x86), ("aarch64-linux-gnu-gcc", true)] {
+        let name = format!("a_name_that_the_compiler_makes_of_constants_is_found::{compiler}");
+        let found = trial(&name, &[compiler], move || arrays(compiler));
+        trials.push(if is_ours { found } else { found.with_ignored_flag(true) });
+    }
+    trials.push(trial("a_name_in_wide_characters_is_found", &["cc"], wide));
+    trials.push(trial("names_that_only_begin_as_a_drivers_do_are_none", &["cc"], other_arrays));
     trials.push(Trial::test("evidence_is_told_with_its_place::a_needed_library", needed));
     trials.push(trial("functions_in_the_import_table_are_no_evidence", &["cc"], imports));
     trials.push(trial("names_of_the_graphics_group_count_when_asked_for", &["cc"], graphics));
@@ -107,10 +114,92 @@ fn constants() -> Done {
     same(in_file, false, "the whole name is in the file: the case tests nothing")?;
     let file = check_file(&path, &[])?;
     evidence(&path, &file, "immediate", "libcuda.so.1", ".text", b"libc")?;
+    same(&file["wanted_for"], &json!(["cuda"]), "what it is wanted for")?;
     contains(
         &driver_runpath([OsStr::new("fix"), path.as_os_str()]).expect(0)?.out,
         "builds libcuda.so.1 in .text at 0x",
     )
+}
+
+/// Ways to optimise, and for x86 what its processors can have.
+const OPTIMISATIONS: [&[&str]; 5] = [&["-O1"], &["-O2"], &["-O3"], &["-Os"], &["-O2", "-march=x86-64-v3"]];
+
+/// Compiles `array.c` with this name and these options.
+fn array(lab: &Lab, compiler: &str, name: &str, options: &[&str]) -> Result<std::path::PathBuf, Failed> {
+    let path = lab.path("libarray.so");
+    let mut command = std::process::Command::new(compiler);
+    command.args(["-shared", "-fPIC", "-o"]).arg(&path).arg(testdata().join("src/array.c")).args(options);
+    succeed(command.arg(format!("-DNAME=\"{name}\"")))?;
+    Ok(path)
+}
+
+/// Names with and without a directory, of lengths that are cut in each way that there is.
+fn arrays(compiler: &str) -> Done {
+    let lab = Lab::new()?;
+    let directories = ["", "/usr/lib64/", "/usr/lib/wsl/lib/", "/run/opengl-driver/lib/", "/usr/lib/x86_64-linux-gnu/"];
+    let (mut hidden, mut whole, mut all, mut missed) = (0, 0, 0, Vec::new());
+    for soname in ["libcuda.so.1", "libnvidia-ml.so.1", "libnvidia-encode.so.1", "libnvidia-ptxjitcompiler.so.1"] {
+        for directory in directories {
+            for options in OPTIMISATIONS {
+                if compiler != "cc" && options.len() > 1 {
+                    continue;
+                }
+                let name = format!("{directory}{soname}");
+                let path = array(&lab, compiler, &name, options)?;
+                hidden += usize::from(memchr::memmem::find(&fs::read(&path)?, soname.as_bytes()).is_none());
+                let file = check_file(&path, &[])?;
+                let what = file["evidence"][0]["what"].as_str().unwrap_or_default();
+                // Where a member's name is cut and its two vectors overlap, the file has it with the shared bytes twice.
+                let is_found = what == soname || soname.contains("nvidia-") && what.starts_with("libnvidia-");
+                if file["verdict"] != json!("misses") || !is_found {
+                    missed.push(format!("{name} {options:?}: {}", file["evidence"]));
+                }
+                whole += usize::from(what == soname);
+                all += 1;
+            }
+        }
+    }
+    same(missed, Vec::new(), "what is missed")?;
+    println!("{whole} of {all} names are told as they are");
+    // An AArch64 compiler loads such strings whole.
+    same(hidden > 30 || compiler != "cc", true, "the names are whole in the files: the case tests nothing")
+}
+
+fn other_arrays() -> Done {
+    let lab = Lab::new()?;
+    for name in [
+        "/usr/lib64/libcurl.so.4",
+        "/usr/lib64/libcudart.so.12",
+        "libnvidia-container.so.1",
+        "/opt/wsl/lib/libcudadevrt.a",
+        "/run/opengl-driver/lib/libcudnn.so.9",
+        "libnvidia-encoder-settings.conf",
+    ] {
+        // In vectors that overlap, the container's library is one of a name that no driver has, and many could.
+        let is_container = name.contains("container");
+        for options in OPTIMISATIONS.iter().take(if is_container { 1 } else { OPTIMISATIONS.len() }) {
+            let file = check_file(&array(&lab, "cc", name, options)?, &[])?;
+            same(&file["verdict"], &json!("not-a-loader"), &format!("{name} {options:?}"))?;
+        }
+    }
+    Ok(())
+}
+
+fn wide() -> Done {
+    let lab = Lab::new()?;
+    for (prefix, kind) in [("u", "char16_t"), ("U", "char32_t"), ("L", "__WCHAR_TYPE__")] {
+        let flags = [format!("-DTYPE={kind}"), format!("-DWIDE={prefix}\"libcuda.so.1\"")];
+        let flags = [&SHARED[..], &flags.each_ref().map(String::as_str)].concat();
+        let path = lab.cc("libwide.so", &["wide.c"], &flags)?;
+        let start: &[u8] = if kind == "char16_t" { b"l\0i\0b\0" } else { b"l\0\0\0i\0\0\0b" };
+        evidence(&path, &check_file(&path, &[])?, "soname", "libcuda.so.1", ".rodata", start)?;
+        // Another library.
+        let flags: Vec<String> = flags.iter().map(|flag| flag.replace("cuda", "curl")).collect();
+        let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+        let path = lab.cc("libother.so", &["wide.c"], &flags)?;
+        same(&check_file(&path, &[])?["verdict"], &json!("not-a-loader"), "libcurl.so.1")?;
+    }
+    Ok(())
 }
 
 fn imports() -> Done {

@@ -1,5 +1,6 @@
 //! What the user may say.
 
+pub mod gpu_code;
 pub mod runpath;
 
 use std::ffi::OsString;
@@ -13,6 +14,7 @@ Examples:
   driver-runpath fix --dry-run ~/venv   what would change
   driver-runpath fix ~/venv             give those files the driver's directory
   driver-runpath explain libfoo.so      where the loader would find the driver for one file
+  driver-runpath gpu-code ~/venv        which GPUs the files carry code for
   driver-runpath runpath print libfoo.so
 
 Exit status: 0, all is well; 1, a file would miss the driver, or was refused; 2, an error. An error with one file does
@@ -71,6 +73,11 @@ pub enum Command {
     /// Exit status: 0, explained, whatever the answer; 2, an error.
     #[command(after_help = EXPLAIN_EXAMPLES)]
     Explain(Explain),
+    /// Say which GPUs each file carries code for, which all files run on, and which hold them back. Changes nothing.
+    ///
+    /// Exit status: 0, all files run where they are required to; 1, some file would not; 2, an error.
+    #[command(after_help = gpu_code::EXAMPLES)]
+    GpuCode(gpu_code::GpuCode),
     /// Print, set, extend, shrink or remove the search path of the files named, whatever they load.
     ///
     /// Exit status: 0, done; 1, a file was refused and is as it was; 2, an error.

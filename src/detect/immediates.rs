@@ -1,8 +1,11 @@
 //! A driver's SONAME built from constants in the code of x86: compilers copy a short string with `movabs` and `movl`
 //! and keep it nowhere else.
 //!
-//! The first constant is the start of a name; the others are looked for near it, in any order and overlapping, as GCC
-//! and clang leave them. (On AArch64 the same compilers load such strings from `.rodata`, whole.)
+//! The first constant is the start of a name, or a directory and the start behind its slash; the others are looked for
+//! near it, in any order and overlapping, as GCC and clang leave them. (On AArch64 the same compilers load such strings
+//! from `.rodata`, whole.) What is too long for a few of them goes through vector registers: [`super::vectors`].
+
+use std::ops::Range;
 
 use object::elf;
 
@@ -13,71 +16,138 @@ use super::DriverNames;
 const NEAR: usize = 512;
 
 /// A constant of the code: bytes of a name, and how far it lies from the first one.
-struct Piece<'code> {
-    text: &'code [u8],
-    distance: usize,
+pub(super) struct Piece<'code> {
+    pub(super) text: &'code [u8],
+    pub(super) distance: usize,
 }
 
-/// Whether a constant at `at` of `code` is the start of a driver's name.
-pub(super) fn is_start(code: &[u8], at: usize, machine: elf::Machine, names: &DriverNames) -> bool {
-    head(code, at, machine).is_some_and(|head| names.can_start_with(head) && is_immediate(code, at, head.len()))
-}
+/// Where constants are cut, a name can have its `lib` in two of them: what it has behind.
+pub(super) const TAILS: [&[u8]; 2] = [b"bcuda.s", b"bnvidia"];
 
-/// The driver SONAME whose first constant lies at `at` of `code`, where [`is_start`] holds.
-pub(super) fn built_name(code: &[u8], at: usize, machine: elf::Machine, names: &DriverNames) -> Option<Vec<u8>> {
-    assemble(code, at, head(code, at, machine)?, names)
-}
-
-/// As many bytes as a constant of this machine has.
-fn head(code: &[u8], at: usize, machine: elf::Machine) -> Option<&[u8]> {
+/// The start of a driver's name at `at` of `code`, as far as the constant goes that it lies in. Directories may stand
+/// in front of it. Where `at` is that of one of [`TAILS`], what lies in front is in another constant.
+pub(super) fn start<'code>(
+    code: &'code [u8],
+    at: usize,
+    machine: elf::Machine,
+    names: &DriverNames,
+) -> Option<Start<'code>> {
     let word = match machine {
         elf::EM_X86_64 => 8,
         elf::EM_386 => 4,
         _ => return None,
     };
-    code.get(at..at.checked_add(word)?)
+    // How much of the name lies before `at`.
+    let is_tail = code.get(at..)?.first() == Some(&b'b');
+    let first = at.saturating_sub(word - 1)..=at;
+    let mut heads = first.rev().filter_map(|first| {
+        let text = code.get(first..first.checked_add(word)?)?;
+        let front = text.get(..at - first)?;
+        let (missing, from) = match (is_tail, front) {
+            (false, [] | [.., b'/']) => (&b""[..], at),
+            (true, []) => (&b"li"[..], at),
+            (true, [b'i']) => (&b"l"[..], first),
+            _ => return None,
+        };
+        let head = [missing, code.get(from..first + word)?].concat();
+        let text = head.split(|byte| *byte == 0).next().unwrap_or_default();
+        let is_start = names.can_start_with(text) && is_immediate(code, first, word);
+        is_start.then(|| Start { at: first, head: text.to_vec(), missing })
+    });
+    heads.next()
 }
 
-/// Joins the constants near `at` to the head until a whole name is there.
-fn assemble(code: &[u8], at: usize, head: &[u8], names: &DriverNames) -> Option<Vec<u8>> {
-    let mut pieces = pieces_near(code, at, head.len());
-    // Long pieces are no accident, and near ones belong together.
-    pieces.sort_by_key(|piece| (std::cmp::Reverse(piece.text.len()), piece.distance));
-    let mut name = head.to_vec();
+/// The constant that has the start of a name.
+pub(super) struct Start<'code> {
+    /// Where it lies in the code.
+    at: usize,
+    /// The start of the name.
+    head: Vec<u8>,
+    /// What of it another constant has, at its end and behind a slash.
+    missing: &'code [u8],
+}
+
+/// The driver SONAME that begins with `start`.
+pub(super) fn built_name(code: &[u8], start: Start<'_>, names: &DriverNames) -> Option<Vec<u8>> {
+    let pieces = pieces_near(code, start.at, WORD);
+    let ends_so = |piece: &Piece<'_>| piece.text.strip_suffix(start.missing).is_some_and(|front| front.ends_with(b"/"));
+    (start.missing.is_empty() || pieces.iter().any(ends_so)).then_some(())?;
+    assemble(start.head, pieces, names)
+}
+
+/// Joins constants to the head until a whole name is there: the one of the fewest constants, of those the longest and
+/// nearest. A family's names can have any member, so that what is near for another reason joins as well.
+pub(super) fn assemble(head: Vec<u8>, mut pieces: Vec<Piece<'_>>, names: &DriverNames) -> Option<Vec<u8>> {
+    /// Names are of at most 32 bytes, the least constants of four.
+    const MOST_PIECES: usize = 8;
+    const MOST_NAMES: usize = 32;
     // With its version the name is whole; a digit more would be of another name.
-    while !(name.last().is_some_and(u8::is_ascii_digit) && names.is_driver_soname(&name)) {
-        let next = pieces.iter().enumerate().find_map(|(index, piece)| Some((index, join(&name, piece.text, names)?)));
-        let Some((index, longer)) = next else { break };
-        pieces.remove(index);
-        name = longer;
+    let is_whole = |name: &[u8]| name.last().is_some_and(u8::is_ascii_digit) && names.is_driver_soname(name);
+    pieces.sort_by_key(|piece| (std::cmp::Reverse(piece.text.len()), piece.distance));
+    let (mut level, mut without_version) = (vec![head], None);
+    for _ in 0..=MOST_PIECES {
+        if let Some(whole) = level.iter().find(|name| is_whole(name)) {
+            return Some(whole.clone());
+        }
+        without_version = without_version.or_else(|| level.iter().find(|name| names.is_driver_soname(name)).cloned());
+        let mut next: Vec<Vec<u8>> = Vec::new();
+        for name in level.iter().flat_map(|name| longer(name, &pieces, names)) {
+            if next.len() < MOST_NAMES && !next.contains(&name) {
+                next.push(name);
+            }
+        }
+        level = next;
     }
-    names.is_driver_soname(&name).then_some(name)
+    without_version
 }
 
-/// `name` with `piece` behind it, overlapping as far as it can, if that can still become a driver's name.
-fn join(name: &[u8], piece: &[u8], names: &DriverNames) -> Option<Vec<u8>> {
+/// `name` with each of the pieces that can follow. What shares some bytes with its end does follow.
+fn longer(name: &[u8], pieces: &[Piece<'_>], names: &DriverNames) -> Vec<Vec<u8>> {
+    const SHARED: usize = 3;
+    let joined: Vec<(usize, Vec<u8>)> = pieces.iter().filter_map(|piece| join(name, piece.text, names)).collect();
+    let is_sure = joined.iter().any(|(overlap, _)| *overlap >= SHARED);
+    joined.into_iter().filter(|(overlap, _)| !is_sure || *overlap >= SHARED).map(|(_, longer)| longer).collect()
+}
+
+/// `name` with `piece` behind it, overlapping as far as it can, if that can still become a driver's name; and by how
+/// many bytes they overlap.
+fn join(name: &[u8], piece: &[u8], names: &DriverNames) -> Option<(usize, Vec<u8>)> {
+    /// What a name has of so many bytes is no accident: it is the constant that it begins with, or overlaps with.
+    const LONG: usize = 4;
+    if piece.len() >= LONG && memchr::memmem::find(name, piece).is_some() {
+        return None;
+    }
     let longest = piece.len().saturating_sub(1).min(name.len());
     (0..=longest).rev().find_map(|overlap| {
         let (shared, rest) = piece.split_at_checked(overlap)?;
         let joined = name.ends_with(shared).then(|| [name, rest].concat())?;
-        names.can_start_with(&joined).then_some(joined)
+        names.can_start_with(&joined).then_some((overlap, joined))
     })
 }
 
+/// The code around `at`, which takes `len` bytes.
+pub(super) fn near(code: &[u8], at: usize, len: usize) -> Range<usize> {
+    at.saturating_sub(NEAR)..at.saturating_add(len.saturating_add(NEAR)).min(code.len())
+}
+
 /// The constants around `at` that are text, up to a NUL.
-fn pieces_near(code: &[u8], at: usize, head_len: usize) -> Vec<Piece<'_>> {
-    let window = at.saturating_sub(NEAR)..at.saturating_add(head_len + NEAR).min(code.len());
-    let immediates = window.filter_map(|opcode| Some((opcode, immediate_at(code, opcode)?)));
+pub(super) fn pieces_near(code: &[u8], at: usize, len: usize) -> Vec<Piece<'_>> {
+    let immediates = near(code, at, len).filter_map(|opcode| Some((opcode, immediate_at(code, opcode)?)));
     immediates
-        .filter_map(|(opcode, bytes)| {
-            let len = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
-            let (text, padding) = bytes.split_at_checked(len)?;
-            let is_text = text.iter().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(byte));
-            let whole = !text.is_empty() && is_text && padding.iter().all(|byte| *byte == 0);
-            whole.then_some(Piece { text, distance: opcode.abs_diff(at) })
-        })
+        .filter_map(|(opcode, bytes)| Some(Piece { text: text_of(bytes)?, distance: opcode.abs_diff(at) }))
         .collect()
 }
+
+/// The text that a constant is, without the zeros behind it.
+pub(super) fn text_of(bytes: &[u8]) -> Option<&[u8]> {
+    let len = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
+    let (text, padding) = bytes.split_at_checked(len)?;
+    let is_text = text.iter().all(|byte| byte.is_ascii_alphanumeric() || b"._-/".contains(byte));
+    (!text.is_empty() && is_text && padding.iter().all(|byte| *byte == 0)).then_some(text)
+}
+
+/// Bytes of the largest constant.
+const WORD: usize = 8;
 
 const REX_W: [u8; 2] = [0x48, 0x49];
 const OPERAND_SIZE: u8 = 0x66;
@@ -141,11 +211,11 @@ mod tests {
 
     fn built(code: &[u8], machine: elf::Machine) -> Vec<(usize, String)> {
         let names = DriverNames::default();
-        let starts = memchr::memmem::find_iter(code, b"lib").filter(|at| is_start(code, *at, machine, &names));
-        starts
-            .filter_map(|at| Some((at, built_name(code, at, machine, &names)?)))
-            .map(|(at, name)| (at, String::from_utf8(name).expect("ASCII")))
-            .collect()
+        let candidates = [&b"lib"[..]].into_iter().chain(TAILS);
+        let places = candidates.flat_map(|needle| memchr::memmem::find_iter(code, needle));
+        let starts = places.filter_map(|at| Some((at, start(code, at, machine, &names)?)));
+        let built = starts.filter_map(|(at, start)| Some((at, built_name(code, start, &names)?)));
+        built.map(|(at, name)| (at, String::from_utf8(name).expect("ASCII"))).collect()
     }
 
     fn code(parts: &[&[u8]]) -> Vec<u8> {
@@ -170,6 +240,24 @@ mod tests {
     fn a_name_in_three_constants_of_a_family_is_found() {
         let gcc = code(&[b"\x48\xb8libnvidi", b"\x48\xbaa-ml.so.", b"\x66\xc7\x44\x24\x101\0"]);
         assert_eq!(built(&gcc, elf::EM_X86_64), [(2, "libnvidia-ml.so.1".to_owned())]);
+    }
+
+    #[test]
+    fn a_name_behind_a_directory_is_found_wherever_it_is_cut() {
+        // As GCC does at -O1 with any directory: words of 8 bytes, and a last one that overlaps.
+        for len in 1..24 {
+            let path = format!("/{:x<len$}/libcuda.so.1\0", "");
+            let (whole, last) = (path.len() / 8 * 8, &path.as_bytes()[path.len() - 8..]);
+            let words = path.as_bytes()[..whole].chunks(8).chain([last]);
+            let gcc: Vec<u8> = words.flat_map(|word| [b"\x48\xb8", word, b"\x48\x89\x44\x24\x10"].concat()).collect();
+            let found: Vec<String> = built(&gcc, elf::EM_X86_64).into_iter().map(|(_, name)| name).collect();
+            assert!(found.iter().any(|name| name == "libcuda.so.1"), "{path}: {found:?}");
+        }
+        // Without the slash it is another name.
+        let other = code(&[b"\x48\xb8/opt/wyl", b"\x48\xbaibcuda.s", b"\xc7\x47\x10o.1\0"]);
+        assert_eq!(built(&other, elf::EM_X86_64), []);
+        let other = code(&[b"\x48\xb8/opt/xli", b"\x48\xbabcuda.so", b"\x66\xc7\x47\x10.1"]);
+        assert_eq!(built(&other, elf::EM_X86_64), []);
     }
 
     #[test]

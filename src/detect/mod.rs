@@ -8,13 +8,17 @@ mod formats;
 mod immediates;
 mod names;
 mod needed;
+mod purpose;
 mod regions;
 mod strings;
+mod vectors;
+mod wide;
 
 use serde::Serialize;
 
 use crate::elf::{FileOffset, Image};
 pub use names::{DriverNames, Group};
+pub use purpose::Purpose;
 use regions::{Regions, regions};
 use strings::Search;
 
@@ -35,7 +39,7 @@ pub enum EvidenceKind {
     Format,
     /// The name of a function without which a driver library cannot be used stands there.
     EntryPoint,
-    /// The code builds such a SONAME from constants.
+    /// The code builds such a SONAME from constants, in the code or, for vector registers, in data.
     Immediate,
 }
 

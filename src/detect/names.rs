@@ -5,18 +5,35 @@ use std::sync::OnceLock;
 use aho_corasick::AhoCorasick;
 
 /// Stems between `lib` and `.so` of NVIDIA's driver libraries, and of those of Jetson's driver.
-const STEMS: [&str; 11] = [
+///
+/// The first group is what NVIDIA's archive installs (the driver's README, "Installed Components") and
+/// libnvidia-container takes from the host (its src/nvc_info.c). The second one is what jetpack-nixos links into the driver
+/// directory (its NixOS module): the driver's own libraries and NvSci (nvidia-l4t-nvsci). Jetson's multimedia
+/// libraries (libnvbufsurface, libnvv4l2, libnvmm) and libnvos do not lie there, but in packages that programs are linked
+/// to; libcudla is part of CUDA, not of the driver.
+///
+/// No group of its own has a use: nixpkgs links nothing of ROCm into the driver directory but files of OpenCL, which
+/// `graphics` has, as it has Level Zero's drivers.
+const STEMS: [&str; 19] = [
     "cuda",
     "cudadebugger",
     "nvcuvid",
     "nvoptix",
     "EGL_nvidia",
+    "GLESv1_CM_nvidia",
+    "GLESv2_nvidia",
     "GLX_nvidia",
     "vdpau_nvidia",
     "nvrm_gpu",
     "nvrm_mem",
     "nvdla_runtime",
     "nvcudla",
+    "nvscibuf",
+    "nvscicommon",
+    "nvscievent",
+    "nvsciipc",
+    "nvscistream",
+    "nvscisync",
 ];
 
 /// A family with one name a library: `libnvidia-ml`, `libnvidia-encode`, `libnvidia-opticalflow`, …
@@ -37,8 +54,9 @@ const GRAPHICS_STEMS: [&str; 4] = ["MesaOpenCL", "RusticlOpenCL", "amdocl64", "i
 /// Drivers of VA-API and of OpenGL, whose names end alike: `iHD_drv_video.so`, `radeonsi_dri.so`.
 const GRAPHICS_TAILS: [&str; 2] = ["_drv_video.so", "_dri.so"];
 
-/// The start of every built-in name that is no tail, short and seldom, for the search.
-const ANCHORS: [&str; 5] = ["libcuda", "libnv", "libEGL_", "libGLX_", "libvdpau_"];
+/// The start of every built-in name that is no tail, short and seldom, for the search; of `libcuda` as little as may
+/// stand in one place where compilers cut it ([`super::vectors`]).
+const ANCHORS: [&str; 6] = ["libcu", "libnv", "libEGL_", "libGLESv", "libGLX_", "libvdpau_"];
 const GRAPHICS_ANCHORS: [&str; 6] =
     ["libvulkan_", "libze_intel_", "libMesaOpenCL", "libRusticlOpenCL", "libamdocl64", "libigdrcl"];
 
@@ -184,7 +202,7 @@ mod tests {
         DriverNames::default().built_in(text.as_bytes()).map(|name| std::str::from_utf8(name).expect("ASCII"))
     }
 
-    const KNOWN: [&str; 14] = [
+    const KNOWN: [&str; 20] = [
         "libcuda.so",
         "libcuda.so.1",
         "libcudadebugger.so.1",
@@ -199,6 +217,12 @@ mod tests {
         "libvdpau_nvidia.so.1",
         "libnvrm_gpu.so",
         "libnvcudla.so",
+        "libGLESv1_CM_nvidia.so.1",
+        "libGLESv2_nvidia.so.2",
+        "libnvidia-sandboxutils.so.1",
+        "libnvidia-tileiras.so",
+        "libnvscibuf.so.1",
+        "libnvsciipc.so",
     ];
 
     const GRAPHICS: [&str; 8] = [
@@ -258,6 +282,11 @@ mod tests {
             "libnvidia-container.so.1",
             "libnvidia-fatbinaryloader.so",
             "libGLX.so.0",
+            "libGLESv2.so.2",
+            "libnvsandboxutils.so",
+            "libnvbufsurface.so.1.0.0",
+            "libnvos.so",
+            "libcudla.so.1",
             "libnccl.so.2",
             "cuda.so",
             "",

@@ -8,12 +8,14 @@ use std::ops::Range;
 
 use object::elf;
 
-use crate::elf::{FileOffset, Image, Section, Segment};
+use crate::elf::{FileOffset, Image, Section, Segment, Vaddr};
 
 /// Part of the file that can hold evidence.
 pub(super) struct Region<'data> {
     pub(super) bytes: &'data [u8],
     pub(super) offset: FileOffset,
+    /// The address of its first byte.
+    pub(super) addr: Vaddr,
     pub(super) is_code: bool,
     place: Place<'data>,
 }
@@ -98,6 +100,7 @@ fn regions_of_sections<'data>(image: &Image<'data>, warnings: &mut Vec<String>) 
         list.extend(bytes.map(|bytes| Region {
             bytes,
             offset: section.offset,
+            addr: section.addr,
             is_code: section.flags.0 & elf::SHF_EXECINSTR.0 != 0,
             place: Place::Section(name),
         }));
@@ -115,7 +118,8 @@ fn regions_of_segments<'data>(image: &Image<'data>) -> Vec<Region<'data>> {
     let parts = image.loads().flat_map(|(index, load)| around_strings(load).map(|part| (index, load, part)));
     let region = |(index, load, part): (usize, &Segment, Range<FileOffset>)| {
         let bytes = image.bytes(&part).filter(|bytes| !bytes.is_empty())?;
-        Some(Region { bytes, offset: part.start, is_code: load.has(elf::PF_X), place: Place::Segment(index) })
+        let addr = load.vaddr.checked_add(part.start.checked_since(load.offset)?)?;
+        Some(Region { bytes, offset: part.start, addr, is_code: load.has(elf::PF_X), place: Place::Segment(index) })
     };
     parts.filter_map(region).collect()
 }
@@ -130,6 +134,7 @@ fn disjoin(list: &mut Vec<Region<'_>>) -> bool {
         let skip = end.checked_since(region.offset).unwrap_or(0).min(region.bytes.len() as u64);
         let rest = usize::try_from(skip).ok().and_then(|skip| region.bytes.get(skip..)).unwrap_or_default();
         region.offset = FileOffset(region.offset.0.saturating_add(skip));
+        region.addr = Vaddr(region.addr.0.saturating_add(skip));
         region.bytes = usize::try_from(left).ok().and_then(|left| rest.get(..left)).unwrap_or(rest);
         limited |= region.bytes.len() < rest.len();
         left = left.saturating_sub(region.bytes.len() as u64);
@@ -148,6 +153,7 @@ mod tests {
         let file: Vec<u8> = (0..100).collect();
         let region = |range: Range<usize>| Region {
             offset: FileOffset(range.start as u64),
+            addr: Vaddr(range.start as u64),
             bytes: file.get(range).expect("in the file"),
             is_code: false,
             place: Place::Segment(0),

@@ -11,8 +11,10 @@ use object::elf;
 
 use super::entry_points::{self, entry_point};
 use super::formats::format_string;
-use super::immediates::{built_name, is_start};
+use super::immediates::{Start, TAILS, built_name, start};
 use super::regions::Region;
+use super::vectors::Cuts;
+use super::wide::{self, wide_name};
 use super::{Depth, DriverNames, Evidence, EvidenceKind};
 
 /// No report lists more. A file can be made of nothing but names.
@@ -26,22 +28,43 @@ const MOST_STARTS: usize = 10_000;
 enum Wanted {
     /// SONAMEs and format strings.
     Names,
-    /// Those and entry points.
+    /// Those, and names in constants of the code.
+    NamesAndConstants,
+    /// Names, entry points, and what is written in other ways.
     NamesAndFunctions,
 }
 
+/// What names in code begin with, and where they can be cut.
+const IN_CODE: [&[u8]; 3] = [b"lib", TAILS[0], TAILS[1]];
+
+/// Code is searched in blocks of so many bytes: from the second needle on they are in the processor's cache.
+const BLOCK: usize = 128 << 10;
+
 /// Where something of interest may start.
 fn candidates<'a>(bytes: &'a [u8], names: &'a DriverNames, wanted: Wanted) -> impl Iterator<Item = usize> + 'a {
-    // One short needle is found twice as fast as many.
-    const LIB: &[u8] = b"lib";
-    let short = wanted == Wanted::Names && names.anchors().iter().all(|anchor| anchor.starts_with(LIB));
-    let few = short.then(|| memmem::find_iter(bytes, LIB)).into_iter().flatten();
-    few.chain((!short).then(|| all_candidates(bytes, names)).into_iter().flatten())
+    let lib: &[u8] = IN_CODE[0];
+    // A few short needles are found faster than many.
+    let few = wanted != Wanted::NamesAndFunctions && names.anchors().iter().all(|anchor| anchor.starts_with(lib));
+    let needles = if wanted == Wanted::NamesAndConstants { &IN_CODE[..] } else { &IN_CODE[..1] };
+    let of_few = few.then(|| {
+        let blocks = (0..bytes.len()).step_by(BLOCK);
+        blocks.flat_map(move |start| needles.iter().flat_map(move |needle| in_block(bytes, start, needle)))
+    });
+    of_few.into_iter().flatten().chain((!few).then(|| all_candidates(bytes, names)).into_iter().flatten())
+}
+
+/// Where `needle` starts in the block at `start`.
+fn in_block<'a>(bytes: &'a [u8], start: usize, needle: &'a [u8]) -> impl Iterator<Item = usize> + 'a {
+    let end = start.saturating_add(BLOCK).saturating_add(needle.len().saturating_sub(1)).min(bytes.len());
+    let block = bytes.get(start..end).unwrap_or_default();
+    memmem::find_iter(block, needle).map(move |at| start.saturating_add(at))
 }
 
 fn all_candidates<'a>(bytes: &'a [u8], names: &'a DriverNames) -> impl Iterator<Item = usize> + 'a {
     let search = names.search.get_or_init(|| {
-        let anchors = names.anchors().into_iter().chain(entry_points::ANCHORS.iter().map(|anchor| anchor.as_bytes()));
+        let functions = entry_points::ANCHORS.iter().map(|anchor| anchor.as_bytes());
+        let anchors =
+            names.anchors().into_iter().chain(functions).chain(wide::ANCHORS.map(|(anchor, _)| anchor)).chain(TAILS);
         // The vectorised prefilter does the work; a larger automaton behind it takes longer to build than a small file
         // to search. This fails for patterns of many gigabytes alone.
         let mut builder = AhoCorasick::builder();
@@ -66,8 +89,13 @@ fn evidence_at(bytes: &[u8], at: usize, names: &DriverNames, wanted: Wanted) -> 
     if let Some(format) = format_string(bytes.get(at..)?) {
         return Some((EvidenceKind::Format, at, text(at, at.checked_add(format.len())?)?));
     }
-    let name = entry_point(bytes, at).filter(|_| wanted == Wanted::NamesAndFunctions)?;
-    Some((EvidenceKind::EntryPoint, at, name.to_owned()))
+    if wanted != Wanted::NamesAndFunctions {
+        return None;
+    }
+    if let Some(name) = entry_point(bytes, at) {
+        return Some((EvidenceKind::EntryPoint, at, name.to_owned()));
+    }
+    Some((EvidenceKind::Soname, at, wide_name(bytes.get(at..)?, names)?))
 }
 
 /// What a search gave.
@@ -94,6 +122,7 @@ impl Search<'_> {
     pub(super) fn run(&self, regions: &[Region<'_>], elsewhere: bool) -> Found {
         let mut found = Found::default();
         let mut starts = 0;
+        let mut cuts = Cuts::default();
         // One piece of evidence a name and section is enough.
         let mut known: HashSet<(String, String)> = HashSet::new();
         for region in regions {
@@ -102,19 +131,28 @@ impl Search<'_> {
                 continue;
             }
             // A file that opens nothing has functions' names for another reason, and code has none.
-            let wanted = if self.opens && region.holds_data() { Wanted::NamesAndFunctions } else { Wanted::Names };
             let constants = self.opens && region.is_code && !elsewhere && found.evidence.is_empty();
+            let wanted = match (self.opens && region.holds_data(), constants) {
+                (true, _) => Wanted::NamesAndFunctions,
+                (false, true) => Wanted::NamesAndConstants,
+                (false, false) => Wanted::Names,
+            };
             for at in candidates(region.bytes, self.names, wanted) {
                 let mut there = evidence_at(region.bytes, at, self.names, wanted);
                 if there.is_none()
                     && constants
                     && starts < MOST_STARTS
-                    && is_start(region.bytes, at, self.machine, self.names)
+                    && let Some(start) = start(region.bytes, at, self.machine, self.names)
                 {
                     starts += 1;
-                    there = self.immediate_at(region.bytes, at);
+                    there = self.built_at(region.bytes, at, start);
                 }
-                let Some((kind, start, what)) = there else { continue };
+                let Some((kind, start, what)) = there else {
+                    if wanted == Wanted::NamesAndFunctions && self.machine == elf::EM_X86_64 {
+                        cuts.note(region, at, self.names);
+                    }
+                    continue;
+                };
                 let place = region.place();
                 let Some(offset) = region.offset.checked_add(start as u64) else { continue };
                 if known.insert((what.clone(), place.clone())) {
@@ -127,11 +165,15 @@ impl Search<'_> {
             }
             found.searched += region.bytes.len() as u64;
         }
+        // Another pass over the code, where it can be worth it.
+        if self.opens && !elsewhere && found.evidence.is_empty() {
+            found.evidence.extend(cuts.built_name(regions, self.names));
+        }
         found
     }
 
-    fn immediate_at(&self, code: &[u8], at: usize) -> Option<(EvidenceKind, usize, String)> {
-        let name = built_name(code, at, self.machine, self.names)?;
+    fn built_at(&self, code: &[u8], at: usize, start: Start<'_>) -> Option<(EvidenceKind, usize, String)> {
+        let name = built_name(code, start, self.names)?;
         Some((EvidenceKind::Immediate, at, String::from_utf8_lossy(&name).into_owned()))
     }
 }

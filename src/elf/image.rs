@@ -224,13 +224,7 @@ impl<'data> Image<'data> {
         if !data.starts_with(&MAGIC) {
             return Ok(Err(NotCandidate::NotElf));
         }
-        let class = data.get(4).copied().map(elf::FileClass);
-        let headers = match class {
-            Some(elf::ELFCLASS32) => Headers::parse::<FileHeader32<Endianness>>(data)?,
-            Some(elf::ELFCLASS64) => Headers::parse::<FileHeader64<Endianness>>(data)?,
-            Some(other) => return Err(Malformed::new(format!("unknown ELF class {}", other.0))),
-            None => return Err(Malformed::new("the file ends within the ELF header")),
-        };
+        let headers = Headers::read(data)?;
         if let Some(reason) = ruled_out(&headers) {
             return Ok(Err(reason));
         }
@@ -261,8 +255,7 @@ impl<'data> Image<'data> {
 
     /// The name of `section`; empty where `.shstrtab` cannot be read.
     pub fn section_name(&self, section: &Section) -> &'data [u8] {
-        let names = self.sections.names.as_ref().and_then(|names| self.bytes(names));
-        names.and_then(|names| string_at(names, u64::from(section.name))).unwrap_or_default()
+        self.headers.section_name(self.data, section)
     }
 
     /// One past the last byte that a header table, segment or section names: what follows is no part of the ELF image.
@@ -281,6 +274,25 @@ impl<'data> Image<'data> {
 }
 
 impl Headers {
+    /// Reads the header tables of any ELF file, dynamic or not.
+    ///
+    /// # Errors
+    /// [`Malformed`] where the program header table cannot be read.
+    pub fn read(data: &[u8]) -> Result<Self, Malformed> {
+        match data.get(4).copied().map(elf::FileClass) {
+            Some(elf::ELFCLASS32) => Self::parse::<FileHeader32<Endianness>>(data),
+            Some(elf::ELFCLASS64) => Self::parse::<FileHeader64<Endianness>>(data),
+            Some(other) => Err(Malformed::new(format!("unknown ELF class {}", other.0))),
+            None => Err(Malformed::new("the file ends within the ELF header")),
+        }
+    }
+
+    /// The name of `section` in the file `data`; empty where `.shstrtab` cannot be read.
+    pub fn section_name<'data>(&self, data: &'data [u8], section: &Section) -> &'data [u8] {
+        let names = self.sections.names.as_ref().and_then(|names| slice(data, names));
+        names.and_then(|names| string_at(names, u64::from(section.name))).unwrap_or_default()
+    }
+
     fn parse<H: Class>(data: &[u8]) -> Result<Self, Malformed> {
         let malformed = |error: object::read::Error| Malformed::new(error.to_string());
         let header = H::parse(data).map_err(malformed)?;

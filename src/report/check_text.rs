@@ -1,5 +1,6 @@
 //! The report of `check` for people.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -8,6 +9,7 @@ use super::text::{Verbosity, Voice, harmless, likely_openers, name, reasons, sea
 use super::totals::Judgements;
 use crate::Error;
 use crate::check::{self, Judged, Verdict};
+use crate::detect::Purpose;
 use crate::error::IN_STORE;
 use crate::here::Here;
 use crate::loader::Rule;
@@ -66,6 +68,9 @@ pub fn check_text(
     if verbosity >= Verbosity::Summary {
         writeln!(out, "{}", totals.line(report))?;
     }
+    if totals.loaders > 0 && verbosity >= Verbosity::Lines {
+        writeln!(out, "it is wanted for: {}", purposes(report))?;
+    }
     if verbosity >= Verbosity::Lines {
         voice.notes(out, &notes(&report.here, totals.misses > 0))?;
     }
@@ -73,6 +78,20 @@ pub fn check_text(
         mended(report, mending, out)?;
     }
     Ok(())
+}
+
+/// What the driver is wanted for, and by how many files each.
+fn purposes(report: &check::Report) -> String {
+    let mut counts: BTreeMap<Purpose, u64> = BTreeMap::new();
+    let judged = report.files.iter().filter_map(|file| file.result.as_ref().ok()?.as_ref().ok());
+    for judged in judged.filter(|judged| judged.detection.loads_driver()) {
+        for purpose in judged.detection.purposes() {
+            let count = counts.entry(purpose).or_default();
+            *count = count.saturating_add(1);
+        }
+    }
+    let told: Vec<String> = counts.iter().map(|(purpose, count)| format!("{purpose} ({count})")).collect();
+    told.join(", ")
 }
 
 /// What a search path was judged by: not what the loader finds here, which `explain` asks.

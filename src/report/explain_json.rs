@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::gpu_code_json::CodeRecord;
 use super::json::{DriverRecord, EvidenceRecord, Text, evidence, verdict_name};
 use super::machine;
 use crate::decide::Tag;
@@ -19,6 +20,8 @@ struct Document {
     /// Absent where the file is no ELF file.
     #[serde(skip_serializing_if = "Option::is_none")]
     elf: Option<ElfRecord>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gpu_code: Option<CodeRecord>,
     #[serde(skip_serializing_if = "Option::is_none")]
     not_a_candidate: Option<Reason>,
     #[serde(flatten)]
@@ -167,7 +170,9 @@ pub fn explain_json(explanation: &Explanation) -> serde_json::Result<String> {
         Err(kind) => (None, Some(Reason { kind: *kind, text: kind.to_string() })),
     };
     let path = Text::of_path(&explanation.path);
-    serde_json::to_string_pretty(&Document { version: EXPLAIN_SCHEMA, path, elf, not_a_candidate: reason, subject })
+    let gpu_code = (!explanation.gpu_code.is_empty()).then(|| CodeRecord::of(&explanation.gpu_code));
+    let document = Document { version: EXPLAIN_SCHEMA, path, elf, gpu_code, not_a_candidate: reason, subject };
+    serde_json::to_string_pretty(&document)
 }
 
 fn subject_record(subject: &Subject) -> SubjectRecord {

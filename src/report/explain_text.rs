@@ -5,8 +5,8 @@ use std::io::{self, Write};
 use object::elf;
 
 use super::check_text::verdict_words;
-use super::machine;
 use super::text::{evidence, harmless, name, quoted};
+use super::{gpu_code, machine};
 use crate::explain::{Entry, Explanation, Found, Library, MOST_ENTRIES, MOST_LIBRARIES, Subject};
 use crate::loader::{Directory, Dropped, Ending, Header, Outcome, Rule, Stage, Try};
 
@@ -31,6 +31,9 @@ pub fn explain_text(explanation: &Explanation, out: &mut impl Write) -> io::Resu
     if let Some(header) = &explanation.header {
         let is_executable = explanation.subject.as_ref().is_ok_and(|subject| subject.is_executable);
         writeln!(out, "  {}{}", kind(header), if is_executable { ", executable" } else { "" })?;
+    }
+    if !explanation.gpu_code.is_empty() {
+        writeln!(out, "  carries code for GPUs: {}", gpu_code::in_words(&explanation.gpu_code))?;
     }
     let subject = match &explanation.subject {
         Ok(subject) => subject,

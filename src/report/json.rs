@@ -1,5 +1,6 @@
 //! JSON for programs, as `docs/json.md` describes it. The schema has a version; fields are only added within one.
 
+use std::collections::BTreeSet;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -11,7 +12,7 @@ use super::{Leniency, Status};
 use crate::Error;
 use crate::check::{self, Judged, Verdict};
 use crate::decide::{Current, Tag, entries};
-use crate::detect::{Detection, EvidenceKind};
+use crate::detect::{Detection, EvidenceKind, Purpose};
 use crate::fix::{self, Changed, Outcome};
 use crate::here::Here;
 
@@ -58,7 +59,7 @@ impl Text {
         Self::of(path.as_os_str().as_bytes())
     }
 
-    fn of_paths(paths: &[PathBuf]) -> Vec<Self> {
+    pub(super) fn of_paths(paths: &[PathBuf]) -> Vec<Self> {
         paths.iter().map(|path| Self::of_path(path)).collect()
     }
 
@@ -79,6 +80,9 @@ struct SearchPath {
 struct Found {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     evidence: Vec<EvidenceRecord>,
+    /// What the driver is wanted for.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    wanted_for: BTreeSet<Purpose>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     openers: Vec<Text>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -108,6 +112,7 @@ impl Found {
         let broken = broken_sections.map(|why| format!("its section headers cannot be used ({why})"));
         Self {
             evidence: evidence(detection),
+            wanted_for: detection.purposes(),
             openers: Text::of_paths(openers),
             warnings: broken.into_iter().chain(detection.warnings.iter().cloned()).collect(),
         }
@@ -321,7 +326,7 @@ fn fixed_file(file: &fix::Fixed, leniency: Leniency) -> FixedFile {
 }
 
 /// The word for a file that something is wrong with. It goes with the exit status.
-fn failure(error: &Error, forgiven: bool) -> &'static str {
+pub(super) fn failure(error: &Error, forgiven: bool) -> &'static str {
     match (error, Status::of_error(error)) {
         (Error::NotCandidate(_), _) => "not-a-candidate",
         _ if forgiven => "damaged",

@@ -3,6 +3,8 @@
 mod check_text;
 mod explain_json;
 mod explain_text;
+mod gpu_code;
+mod gpu_code_json;
 mod json;
 mod machine;
 mod runpath;
@@ -13,6 +15,8 @@ mod totals;
 pub use check_text::{Mending, check_text};
 pub use explain_json::{EXPLAIN_SCHEMA, explain_json};
 pub use explain_text::explain_text;
+pub use gpu_code::gpu_code_text;
+pub use gpu_code_json::gpu_code_json;
 pub use json::{SCHEMA, check_json, fix_json};
 pub use runpath::{printed, runpath_text};
 pub use screen::Screen;
