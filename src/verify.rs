@@ -159,7 +159,11 @@ impl Reading {
 
         let count = u64::from(header.e_shnum);
         let size = shdr_size.saturating_mul(count);
-        let inside = header.e_shoff.checked_add(size).is_some_and(|end| end <= file.len());
+        let inside = header.e_shoff.checked_add(size).is_some_and(|end| {
+            // Some versions of patchelf write the program headers over the section headers.
+            let segments_end = header.e_phoff.saturating_add(phdr_size.saturating_mul(u64::from(header.e_phnum)));
+            end <= file.len() && (end <= header.e_phoff || segments_end <= header.e_shoff)
+        });
         // Headers of another size are no table that anybody can read.
         let is_readable = inside && u64::from(header.e_shentsize).saturating_mul(count) == size;
         let sections = if header.e_shoff == 0 || count == 0 || !is_readable {

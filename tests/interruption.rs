@@ -42,10 +42,10 @@ const CASES: [Case; 10] = [
         padding: 0,
     },
     Case {
-        name: "slack_no_pie_first_search_path",
+        name: "evict_no_pie_first_search_path",
         tools: &["cc"],
         flags: &["-no-pie", "-fno-pie"],
-        rung: Rung::Slack,
+        rung: Rung::Evict,
         entry: is_spare,
         padding: 0,
     },

@@ -19,12 +19,12 @@ mod tally;
 
 use std::sync::Arc;
 
-use libtest_mimic::{Arguments, Trial};
+use libtest_mimic::{Arguments, Failed, Trial};
 
 use bench::{Bench, Case};
-use editors::BEFORE;
+use editors::{AFTER, BEFORE, is_there};
 use linkers::{KINDS, LINKERS, Shelf, WAYS};
-use support::tools::{REQUIRE_TOOLS, tool, trial};
+use support::tools::REQUIRE_TOOLS;
 use tally::Tally;
 
 /// Whether everything is run.
@@ -35,7 +35,10 @@ fn main() {
     let shelf = Arc::new(Shelf::default());
     let tally = Arc::new(Tally::default());
     let is_whole = std::env::var_os(NEIGHBOURS).is_some_and(|wish| wish == "all");
-    let trials = cases(is_whole).into_iter().map(|case| case_trial(case, &shelf, &tally)).collect();
+    let mut trials: Vec<Trial> = cases(is_whole).into_iter().map(|case| case_trial(case, &shelf, &tally)).collect();
+    let is_required = std::env::var_os(REQUIRE_TOOLS).is_some_and(|value| value == "1");
+    let all = Trial::test("every_editor_that_comes_after_is_there", every_editor_is_there);
+    trials.push(all.with_ignored_flag(!is_required && every_editor_is_there().is_err()));
     let conclusion = libtest_mimic::run(&arguments, trials);
     if arguments.filter.is_none() && !arguments.list && !arguments.ignored {
         print!("{}", tally.table());
@@ -62,12 +65,22 @@ fn cases(is_whole: bool) -> Vec<Case> {
 fn case_trial(case: Case, shelf: &Arc<Shelf>, tally: &Arc<Tally>) -> Trial {
     let (shelf, tally) = (shelf.clone(), tally.clone());
     let needs = [&["cc", "readelf", "eu-elflint"], case.linker.needs, case.before.needs].concat();
-    let run = move || Bench::new(&case, &shelf, &tally)?.run();
     let name = case.name();
+    let Some(missing) = needs.into_iter().find(|needed| !is_there(needed)) else {
+        return Trial::test(name, move || Bench::new(&case, &shelf, &tally)?.run());
+    };
     // What comes from elsewhere than the system's packages may be missing in continuous integration, too.
-    let missing = needs.iter().find(|needed| tool(needed).is_none());
-    match missing.filter(|_| case.linker.is_optional && std::env::var_os(REQUIRE_TOOLS).is_some()) {
-        Some(missing) => Trial::test(name, || Ok(())).with_kind(format!("needs {missing}")).with_ignored_flag(true),
-        None => trial(&name, &needs, run),
+    let is_required = !case.linker.is_optional && std::env::var_os(REQUIRE_TOOLS).is_some_and(|value| value == "1");
+    Trial::test(name, move || Err(format!("{missing} is not on PATH").into()))
+        .with_kind(format!("needs {missing}"))
+        .with_ignored_flag(!is_required)
+}
+
+/// What comes after ours must not be left out in silence.
+fn every_editor_is_there() -> Result<(), Failed> {
+    let missing = AFTER.iter().flat_map(|after| after.needs).find(|needed| !is_there(needed));
+    match missing {
+        Some(missing) => Err(format!("{missing} is not on PATH").into()),
+        None => Ok(()),
     }
 }

@@ -313,7 +313,7 @@ impl Headers {
                 align: word(entry.p_align(endian)),
             })
             .collect();
-        Ok(Self {
+        let mut headers = Self {
             encoding: Encoding { layout: &H::LAYOUT, endian },
             file_type: header.e_type(endian),
             machine: header.e_machine(endian),
@@ -321,7 +321,17 @@ impl Headers {
             segment_table: FileOffset(word(header.e_phoff(endian))),
             segments,
             sections: SectionTable::parse(header, endian, data),
-        })
+        };
+        // Some versions of patchelf write the program headers over the section headers.
+        let overwritten =
+            headers.sections.place.as_ref().is_some_and(|place| overlap(place, &headers.segment_table_range()));
+        if overwritten {
+            headers.sections = SectionTable {
+                unusable: Some("the program header table lies over them".into()),
+                ..SectionTable::default()
+            };
+        }
+        Ok(headers)
     }
 
     /// The bytes of the program header table.

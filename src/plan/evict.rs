@@ -15,6 +15,11 @@ use super::slack::is_writable_today;
 use crate::elf::{FileOffset, Image};
 
 pub(super) fn attempt(draft: &mut Draft<'_, '_>) -> Result<(), NoFit> {
+    find(draft)?.install(draft)
+}
+
+/// The tables and their new places.
+pub(super) fn find(draft: &Draft<'_, '_>) -> Result<Packing, NoFit> {
     let image = draft.image;
     let evicted = choose(draft)?;
     let moves_dynamic = draft.moves_dynamic() || evicted.iter().any(|block| block.is_dynamic(image));
@@ -24,12 +29,8 @@ pub(super) fn attempt(draft: &mut Draft<'_, '_>) -> Result<(), NoFit> {
     if moves_dynamic || is_writable_today(draft) {
         regions.extend(writable_room(image, wanted));
     }
-    for region in regions {
-        if let Ok(packing) = Packing::choose(draft, region, Vec::new(), Choice::Evicted) {
-            return packing.install(draft);
-        }
-    }
-    Err(NoFit::new("no slack for the tables behind .dynstr"))
+    let mut packings = regions.into_iter().map(|region| Packing::choose(draft, region, Vec::new(), Choice::Evicted));
+    packings.find_map(Result::ok).ok_or_else(|| NoFit::new("no slack for the tables behind .dynstr"))
 }
 
 /// The blocks behind `.dynstr` that make room for the new string.

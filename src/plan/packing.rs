@@ -27,6 +27,9 @@ pub(super) enum Choice {
     Fewer,
 }
 
+/// Bytes that a file may grow by for the sake of patchelf.
+const SOME: u64 = 0x1000;
+
 /// One piece.
 #[derive(Debug)]
 enum Piece {
@@ -104,7 +107,11 @@ impl Packing {
             return Err(NoFit::new(".dynamic must lie in a writable segment"));
         }
         let freed_until = freed_until.unwrap_or(FileOffset(0));
-        let mut packing = Self { region, used: 0, strings: None, dynamic: None, tables: Vec::new(), freed_until };
+        // Padding behind .dynstr may be what the new string grows over.
+        let grown = image.strings.range.start.checked_add(draft.grown_table_len()?).filter(|_| stays);
+        let is_behind = region.at >= image.strings.range.end;
+        let used = grown.filter(|_| is_behind).and_then(|end| end.checked_since(region.at)).unwrap_or(0);
+        let mut packing = Self { region, used, strings: None, dynamic: None, tables: Vec::new(), freed_until };
         packing.lay_out(draft, in_order(draft, &region, pieces))?;
         Ok(packing)
     }
@@ -225,10 +232,10 @@ fn evicted(
         let taken = |range: &std::ops::Range<FileOffset>| displaced.iter().any(|other| other.range == *range);
         let has_dynamic = blocks.iter().any(|block| block.is_dynamic(draft.image));
         let may_lie_here = !has_dynamic || region.writable && leaves_data();
-        size < strings.len()
-            && may_lie_here
-            && !taken(&strings.range)
-            && !blocks.iter().any(|block| taken(&block.range))
+        // patchelf wants the .dynstr of an executable at a fixed address where it is (see `slack`).
+        let most =
+            if draft.image.file_type == elf::ET_EXEC { strings.len().saturating_add(SOME) } else { strings.len() };
+        size < most && may_lie_here && !taken(&strings.range) && !blocks.iter().any(|block| taken(&block.range))
     };
     match choice {
         Choice::Moved => Ok(None),

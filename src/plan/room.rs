@@ -59,7 +59,16 @@ pub(super) fn writable_room(image: &Image<'_>, wanted: u64) -> Vec<Region> {
     let data = || image.loads().filter(|(_, load)| is_data(load) && has_no_bss(load));
     let slack = data().filter_map(|(index, _)| slack_behind(image, index, wanted));
     let holes = data().filter(|(_, load)| added_by_editor(load)).filter_map(|(index, _)| hole_in(image, index, wanted));
-    slack.chain(holes).collect()
+    // Where .dynamic is today it stays, so that no data segment is left without data.
+    let (near, far): (Vec<Region>, Vec<Region>) =
+        slack.chain(holes).partition(|region| region.segment == segment_of_dynamic(image));
+    near.into_iter().chain(far).collect()
+}
+
+/// The index of the `PT_LOAD` that maps `.dynamic`.
+fn segment_of_dynamic(image: &Image<'_>) -> Option<usize> {
+    let place = image.segments.get(image.dynamic.segment)?.addresses();
+    image.loads().find(|(_, load)| within(&place, &load.addresses())).map(|(index, _)| index)
 }
 
 /// Whether a segment is for data that changes.

@@ -11,6 +11,7 @@ use object::elf;
 use super::NoFit;
 use super::draft::Draft;
 use super::dynamic::copy_len;
+use super::evict;
 use super::packing::{Choice, Packing};
 use super::room::{Region, growth_in_place, read_only_slack, segment_of_strings, slack_behind, writable_room};
 
@@ -22,6 +23,11 @@ pub(super) fn attempt(draft: &mut Draft<'_, '_>) -> Result<(), NoFit> {
         if room {
             return grow_in_place(draft, index, growth);
         }
+    }
+    // patchelf moves the tables of an executable at a fixed address as far as .dynstr. Where that is not among them, it
+    // moves all of them, and 0.14 makes no segment for them.
+    if image.file_type == elf::ET_EXEC && evict::find(draft).is_ok() {
+        return Err(NoFit::new("patchelf expects .dynstr in front of other tables, and those can move"));
     }
     let mut regions = Vec::new();
     let wanted = most_bytes(draft)?;

@@ -7,11 +7,11 @@ use driver_runpath::elf::Image;
 use driver_runpath::plan::{Change, plan};
 use libtest_mimic::Failed;
 
-use super::editors::{AFTER, Editor, fix};
+use super::editors::{AFTER, Editor, fix, is_there};
 use super::linkers::{Kind, Linker, Shelf, Way};
 use super::support::lab::same;
 use super::support::referee::{Expect, judge};
-use super::support::tools::{elflint_findings, readelf_runpath, tool};
+use super::support::tools::{elflint_findings, readelf_runpath};
 use super::tally::{Cell, Tally};
 
 /// What a file says that finds no probe.
@@ -75,7 +75,7 @@ impl<'a> Bench<'a> {
         }
         let mut faults = self.judge(&untouched, &file)?;
         for after in &AFTER {
-            if after.needs.iter().any(|needed| tool(needed).is_none()) {
+            if !after.needs.iter().all(|needed| is_there(needed)) {
                 continue;
             }
             let cell = match self.survives(after, &file) {

@@ -3,12 +3,13 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::sync::LazyLock;
 
 use libtest_mimic::Failed;
 
 use super::linkers::{Kind, OLD, Shelf};
 use super::support::lab::succeed;
-use super::support::tools::readelf_runpath;
+use super::support::tools::{readelf_runpath, tool};
 
 /// What is done with a file.
 #[derive(Clone, Copy, Debug)]
@@ -36,16 +37,31 @@ pub struct Editor {
 
 use Step::*;
 
+/// patchelf, of a version that does not itself break what it edits. 0.14 and 0.15 write program headers over section
+/// headers, and tables of a program at a fixed address where no segment maps them.
+pub const PATCHELF: &str = "patchelf of version 0.18";
+
+/// Whether a tool is there, in a version that will do.
+pub fn is_there(name: &str) -> bool {
+    static IS_NEW: LazyLock<bool> = LazyLock::new(|| {
+        let version = tool("patchelf").and_then(|path| succeed(Command::new(path).arg("--version")).ok());
+        let minor =
+            version.as_ref().and_then(|text| text.trim().strip_prefix("patchelf 0.")?.split('.').next()?.parse().ok());
+        minor.is_some_and(|minor: u32| minor >= 18)
+    });
+    if name == PATCHELF { *IS_NEW } else { tool(name).is_some() }
+}
+
 pub const BEFORE: [Editor; 9] = [
     Editor { name: "nothing", needs: &[], steps: &[] },
-    Editor { name: "set-rpath", needs: &["patchelf"], steps: &[AppendToPath] },
-    Editor { name: "set-interpreter", needs: &["patchelf"], steps: &[SetInterpreter] },
-    Editor { name: "shrink-rpath", needs: &["patchelf"], steps: &[Run("patchelf", &["--shrink-rpath"])] },
-    Editor { name: "add-needed", needs: &["patchelf"], steps: &[Run("patchelf", &["--add-needed", "libm.so.6"])] },
-    Editor { name: "resolution-cache", needs: &["patchelf"], steps: &[Run("patchelf", &["--build-resolution-cache"])] },
-    Editor { name: "auto-patchelf", needs: &["patchelf"], steps: &[SetInterpreter, AppendToPath] },
+    Editor { name: "set-rpath", needs: &[PATCHELF], steps: &[AppendToPath] },
+    Editor { name: "set-interpreter", needs: &[PATCHELF], steps: &[SetInterpreter] },
+    Editor { name: "shrink-rpath", needs: &[PATCHELF], steps: &[Run("patchelf", &["--shrink-rpath"])] },
+    Editor { name: "add-needed", needs: &[PATCHELF], steps: &[Run("patchelf", &["--add-needed", "libm.so.6"])] },
+    Editor { name: "resolution-cache", needs: &[PATCHELF], steps: &[Run("patchelf", &["--build-resolution-cache"])] },
+    Editor { name: "auto-patchelf", needs: &[PATCHELF], steps: &[SetInterpreter, AppendToPath] },
     Editor { name: "chrpath", needs: &["chrpath"], steps: &[Chrpath] },
-    Editor { name: "patchelf-and-strip", needs: &["patchelf", "strip"], steps: &[AppendToPath, Run("strip", &[])] },
+    Editor { name: "patchelf-and-strip", needs: &[PATCHELF, "strip"], steps: &[AppendToPath, Run("strip", &[])] },
 ];
 
 pub const AFTER: [Editor; 12] = [
@@ -57,9 +73,9 @@ pub const AFTER: [Editor; 12] = [
     Editor { name: "eu-strip", needs: &["eu-strip"], steps: &[Run("eu-strip", &[])] },
     Editor { name: "objcopy-compress", needs: &["objcopy"], steps: &[Run("objcopy", &["--compress-debug-sections"])] },
     Editor { name: "split-debug", needs: &["objcopy"], steps: &[SplitDebug] },
-    Editor { name: "set-rpath", needs: &["patchelf"], steps: &[AppendToPath] },
-    Editor { name: "set-interpreter", needs: &["patchelf"], steps: &[SetInterpreter] },
-    Editor { name: "add-needed", needs: &["patchelf"], steps: &[Run("patchelf", &["--add-needed", "libdl.so.2"])] },
+    Editor { name: "set-rpath", needs: &[PATCHELF], steps: &[AppendToPath] },
+    Editor { name: "set-interpreter", needs: &[PATCHELF], steps: &[SetInterpreter] },
+    Editor { name: "add-needed", needs: &[PATCHELF], steps: &[Run("patchelf", &["--add-needed", "libdl.so.2"])] },
     Editor { name: "fix-again", needs: &[], steps: &[FixAgain] },
 ];
 

@@ -224,7 +224,8 @@ impl Shelf {
         command.env("LC_ALL", "C").env_remove("LD_LIBRARY_PATH");
         let output = patiently(&mut command)?;
         let text = String::from_utf8_lossy(&output.stdout);
-        let number = text.trim().parse().ok().filter(|_| output.status.success());
+        // The host says -1, too, where the library does not load, and why.
+        let number = text.trim().parse().ok().filter(|_| output.status.success() && output.stderr.is_empty());
         number.ok_or_else(|| format!("{}: {text}{}", output.status, String::from_utf8_lossy(&output.stderr)).into())
     }
 }
