@@ -200,7 +200,10 @@ pub fn survey(
         looked_at.fetch_add(1, Ordering::Relaxed);
         match facts(&source) {
             // Another run may be in the middle of an edit: once more, when it is done.
-            Err(Error::Malformed(why)) => source.locked().map_or(Err(Error::Malformed(why)), |source| facts(&source)),
+            Err(error @ (Error::Malformed(_) | Error::Changed)) => match source.locked() {
+                Ok(source) => facts(&source),
+                Err(_) => Err(error),
+            },
             surveyed => surveyed,
         }
     })
