@@ -23,9 +23,9 @@ use driver_runpath::detect::{self, DriverNames};
 use driver_runpath::explain::{self, explain};
 use driver_runpath::fix::{self, fix};
 use driver_runpath::links::Protection;
-use driver_runpath::patchelf;
+use driver_runpath::patchelf::{self, Reader};
 use driver_runpath::report::{
-    Leniency, Mending, Screen, Status, Verbosity, Voice, check_json, check_text, error_line, explain_json,
+    Leniency, Mending, Printed, Screen, Status, Verbosity, Voice, check_json, check_text, error_line, explain_json,
     explain_text, fix_json, fix_text, printable, printed, runpath_text,
 };
 use driver_runpath::runpath::{self, Operation};
@@ -42,8 +42,10 @@ use cli::{Check, Cli, Command, Explain, Fix, Group, Names, Selection};
 
 fn main() -> ExitCode {
     driver_runpath::map::outlive_truncation();
-    let mut arguments = std::env::args_os();
-    if arguments.next().is_some_and(|name| Path::new(&name).file_name() == Some(OsStr::new("patchelf"))) {
+    let mut arguments = std::env::args_os().peekable();
+    let by_name = arguments.next().is_some_and(|name| Path::new(&name).file_name() == Some(OsStr::new("patchelf")));
+    // Who follows a link called patchelf before it starts what that leads to calls us by our own name.
+    if by_name || arguments.peek().is_some_and(|first| patchelf::is_flag(first)) {
         return run_patchelf(arguments);
     }
     let done = match parsed().command {
@@ -308,8 +310,13 @@ fn new_path(path: OsString, operation: &str, allow_relative: bool) -> anyhow::Re
 fn print_runpaths(files: &[PathBuf]) -> anyhow::Result<Status> {
     let (mut out, mut errors) = outputs();
     let mut worst = Status::Good;
+    let how = match (files.len() > 1, io::stdout().is_terminal()) {
+        (true, _) => Printed::WithName,
+        (false, true) => Printed::Harmless,
+        (false, false) => Printed::Bytes,
+    };
     for file in files {
-        worst = worst.max(printed(file, &runpath::print(file), files.len() > 1, &mut out, &mut errors)?);
+        worst = worst.max(printed(file, &runpath::print(file), how, &mut out, &mut errors)?);
     }
     out.flush()?;
     Ok(worst)
@@ -317,7 +324,8 @@ fn print_runpaths(files: &[PathBuf]) -> anyhow::Result<Status> {
 
 fn run_patchelf(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let (mut out, mut errors) = outputs();
-    ExitCode::from(patchelf::run(arguments, &mut out, &mut errors))
+    let reader = if io::stdout().is_terminal() { Reader::Terminal } else { Reader::Program };
+    ExitCode::from(patchelf::run(arguments, reader, &mut out, &mut errors))
 }
 
 fn durability(sync: bool) -> Durability {

@@ -326,3 +326,16 @@ fn a_proposed_command_can_be_pasted_whatever_the_names_are() -> Done {
     }
     Ok(())
 }
+
+#[test]
+fn a_flag_that_patchelf_alone_has_means_patchelf() -> Done {
+    let lab = Lab::new()?;
+    let file = lab.fixture("x86_64/libplain.so", "libplain.so")?;
+    // A caller that follows a link called patchelf starts the program by its own name.
+    run("--set-rpath /a:/b FILE", &[&file]).expect(0)?;
+    same(run("--print-rpath FILE", &[&file]).expect(0)?.out.as_str(), "/a:/b\n", "printed")?;
+    run("--force-rpath --add-rpath /c FILE", &[&file]).expect(0)?;
+    says(&run("--replace-needed a b FILE", &[&file]).expect(1)?, &["patchelf itself is the tool"])?;
+    says(&run("--version", &[]).expect(0)?, &["driver-runpath "])?;
+    says(&run("--force-runpath FILE", &[&file]).expect(2)?, &["unexpected argument"])
+}

@@ -14,7 +14,7 @@ pub use check_text::{Mending, check_text};
 pub use explain_json::{EXPLAIN_SCHEMA, explain_json};
 pub use explain_text::explain_text;
 pub use json::{SCHEMA, check_json, fix_json};
-pub use runpath::{printed, runpath_text};
+pub use runpath::{Printed, printed, runpath_text};
 pub use screen::Screen;
 pub use text::{Verbosity, Voice, error_line, fix_text};
 
