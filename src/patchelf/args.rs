@@ -170,7 +170,7 @@ fn resolved(argument: OsString) -> Result<Vec<u8>, String> {
     let Some(name) = argument.as_bytes().strip_prefix(b"@").map(OsStr::from_bytes) else {
         return Ok(argument.into_vec());
     };
-    let said = |action: &str, error: io::Error| format!("{action} '{}': {error}", name.display());
+    let said = |action: &str, error: io::Error| format!("{action} '{}': {error}", Path::new(name).display());
     let len = Path::new(name).metadata().map_err(|error| said("getting info about", error))?.len();
     let file = File::open(name).map_err(|error| said("opening", error))?;
     let mut value = Vec::new();
