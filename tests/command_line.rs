@@ -339,3 +339,19 @@ fn a_flag_that_patchelf_alone_has_means_patchelf() -> Done {
     says(&run("--version", &[]).expect(0)?, &["driver-runpath "])?;
     says(&run("--force-runpath FILE", &[&file]).expect(2)?, &["unexpected argument"])
 }
+
+#[test]
+fn the_demo_says_what_it_does_while_it_compiles() -> Done {
+    use std::os::unix::fs::PermissionsExt;
+    let lab = Lab::new()?;
+    // A compiler that fails at once.
+    fs::write(lab.path("cargo"), "#!/bin/sh\nexit 1\n")?;
+    fs::set_permissions(lab.path("cargo"), fs::Permissions::from_mode(0o755))?;
+    let path = format!("{}:{}", lab.root().display(), std::env::var("PATH")?);
+    let mut command = std::process::Command::new("sh");
+    command.arg("testdata/demo.sh").current_dir(env!("CARGO_MANIFEST_DIR"));
+    says(
+        &Ran::new(command.env("PATH", path).env_remove("DRIVER_RUNPATH").output()?).expect(1)?,
+        &["building driver-runpath"],
+    )
+}
