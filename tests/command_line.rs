@@ -355,3 +355,20 @@ fn the_demo_says_what_it_does_while_it_compiles() -> Done {
         &["building driver-runpath"],
     )
 }
+
+#[test]
+fn the_published_crate_has_what_it_is_built_and_tested_from() -> Done {
+    let mut cargo = std::process::Command::new(env!("CARGO"));
+    cargo.args(["package", "--list", "--allow-dirty", "--offline", "--quiet"]);
+    let listed = support::lab::succeed(cargo.current_dir(env!("CARGO_MANIFEST_DIR")))?;
+    let files: Vec<&str> = listed.lines().collect();
+    for wanted in
+        ["src/main.rs", "man/driver-runpath.1", "testdata/prebuilt/x86_64/libopens.so", "LICENSE", "README.md"]
+    {
+        same(files.contains(&wanted), true, wanted)?;
+    }
+    // They need features of the crate itself, which a published one cannot ask for.
+    let of_no_use = ["tests/", "benches/", "fuzz/", "nix/", "hook/", ".ci/"];
+    let extra = files.iter().find(|file| of_no_use.iter().any(|folder| file.starts_with(folder)));
+    same(extra, None, "a file of no use")
+}
