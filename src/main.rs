@@ -4,6 +4,7 @@
 
 mod arguments;
 mod cli;
+mod kept;
 mod progress;
 
 use std::ffi::{OsStr, OsString};
@@ -38,7 +39,7 @@ use arguments::{
 use progress::Progress;
 
 use cli::runpath::Action;
-use cli::{Check, Cli, Command, Explain, Fix, Group, Names, Selection};
+use cli::{Check, Cli, Color, Command, Explain, Fix, Group, Names, Selection};
 
 fn main() -> ExitCode {
     driver_runpath::map::outlive_truncation();
@@ -48,12 +49,15 @@ fn main() -> ExitCode {
     if by_name || arguments.peek().is_some_and(|first| patchelf::is_flag(first)) {
         return run_patchelf(arguments);
     }
-    let done = match parsed().command {
-        Command::Fix(command) => run_fix(command),
-        Command::Check(command) => run_check(command),
+    let Cli { color, command } = parsed();
+    let done = match command {
+        Command::Fix(command) => run_fix(command, color),
+        Command::Check(command) => run_check(command, color),
         Command::Explain(command) => run_explain(command),
         Command::Runpath(command) => run_runpath(command.action),
         Command::Patchelf { arguments } => return run_patchelf(arguments),
+        Command::Completions { shell } => printed_kept(|out| Ok(out.write_all(kept::completions(shell).as_bytes())?)),
+        Command::Man { dir } => printed_kept(|out| kept::manual(dir.as_deref(), out)),
     };
     match done {
         Ok(status) => ExitCode::from(status.code()),
@@ -80,7 +84,14 @@ fn parsed() -> Cli {
     })
 }
 
-fn run_fix(command: Fix) -> anyhow::Result<Status> {
+fn printed_kept(print: impl FnOnce(&mut dyn Write) -> anyhow::Result<()>) -> anyhow::Result<Status> {
+    let (mut out, _) = outputs();
+    print(&mut out)?;
+    out.flush()?;
+    Ok(Status::Good)
+}
+
+fn run_fix(command: Fix, color: Color) -> anyhow::Result<Status> {
     let selection = command.selection;
     let force = force(command.force_rpath, command.force_runpath);
     all_there(&selection.paths, Takes::Trees)?;
@@ -104,7 +115,7 @@ fn run_fix(command: Fix) -> anyhow::Result<Status> {
         let _progress = Progress::start(&options.looked_at);
         fix(&selection.paths, &options)
     };
-    let voice = voice(&selection);
+    let voice = voice(&selection, color);
     warn_of_unused(&options.exclude, &selection);
     let told = || {
         let (mut out, mut errors) = outputs();
@@ -118,7 +129,7 @@ fn run_fix(command: Fix) -> anyhow::Result<Status> {
     ended(told(), report.status(leniency(&selection)))
 }
 
-fn run_check(command: Check) -> anyhow::Result<Status> {
+fn run_check(command: Check, color: Color) -> anyhow::Result<Status> {
     let selection = command.selection;
     let looked_at = Arc::default();
     let exclude = exclude(&selection)?;
@@ -133,7 +144,7 @@ fn run_check(command: Check) -> anyhow::Result<Status> {
             &looked_at,
         )
     };
-    let voice = voice(&selection);
+    let voice = voice(&selection, color);
     let commands = Mending { in_place: mending(&selection, &[]), by_copies: mending(&selection, &["--break-links"]) };
     warn_of_unused(&exclude, &selection);
     let told = || {
@@ -217,19 +228,24 @@ fn outputs() -> (impl Write, impl Write) {
     (BufWriter::new(io::stdout().lock()), io::stderr().lock())
 }
 
-fn voice(selection: &Selection) -> Voice {
-    Voice { verbosity: verbosity(selection), leniency: leniency(selection), screen: screen() }
+fn voice(selection: &Selection, color: Color) -> Voice {
+    Voice { verbosity: verbosity(selection), leniency: leniency(selection), screen: screen(color) }
 }
 
 /// The terminal that the report goes to.
-fn screen() -> Option<Screen> {
+fn screen(color: Color) -> Option<Screen> {
     const USUAL: usize = 80;
     let out = io::stdout();
-    if !out.is_terminal() {
+    // Who wants colours in a pipe has a terminal at its end.
+    if !out.is_terminal() && color != Color::Always {
         return None;
     }
     let columns = rustix::termios::tcgetwinsize(&out).map_or(0, |size| usize::from(size.ws_col));
-    let colours = anstream::AutoStream::choice(&out) != anstream::ColorChoice::Never;
+    let colours = match color {
+        Color::Always => true,
+        Color::Never => false,
+        Color::Auto => anstream::AutoStream::choice(&out) != anstream::ColorChoice::Never,
+    };
     Some(Screen { columns: if columns == 0 { USUAL } else { columns }, colours })
 }
 

@@ -372,3 +372,39 @@ fn the_published_crate_has_what_it_is_built_and_tested_from() -> Done {
     let extra = files.iter().find(|file| of_no_use.iter().any(|folder| file.starts_with(folder)));
     same(extra, None, "a file of no use")
 }
+
+#[test]
+fn help_and_the_version_can_be_had_everywhere() -> Done {
+    let version = format!("{}\n", env!("CARGO_PKG_VERSION"));
+    for command in ["", "fix ", "check ", "explain ", "runpath ", "runpath set ", "man ", "completions "] {
+        for option in ["-V", "--version"] {
+            let ran = run(&format!("{command}{option}"), &[]).expect(0)?;
+            same(ran.out.ends_with(&version), true, &ran.out)?;
+        }
+        says(&run(&format!("{command}--help"), &[]).expect(0)?, &["Usage: driver-runpath"])?;
+    }
+    says(&run("help fix", &[]).expect(0)?, &["--dry-run"])?;
+    says(&run("help runpath remove", &[]).expect(0)?, &["<DIR>"])?;
+    says(&run("help patchelf", &[]).expect(0)?, &["--allowed-rpath-prefixes"])?;
+    says(&run("runpath help set", &[]).expect(0)?, &["--allow-relative"])?;
+    // patchelf's own flags stay patchelf's.
+    says(&run("patchelf --version", &[]).expect(0)?, &["patchelf 0."])?;
+    says(&run("patchelf -h", &[]).expect(0)?, &["syntax: patchelf"])
+}
+
+#[test]
+fn colours_can_be_had_in_a_pipe_and_done_without() -> Done {
+    let lab = Lab::new()?;
+    lab.fixture("x86_64/libopens.so", "t/libopens.so")?;
+    let tree = lab.path("t");
+    for (line, coloured) in [
+        ("check FILE", false),
+        ("--color always check FILE", true),
+        ("check --color=always FILE", true),
+        ("check --color auto FILE", false),
+        ("check --color never FILE", false),
+    ] {
+        same(run(line, &[&tree]).expect(1)?.out.contains("\u{1b}["), coloured, line)?;
+    }
+    says(&run("check --color sometimes FILE", &[&tree]).expect(2)?, &["auto, always, never"])
+}
