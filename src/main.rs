@@ -4,6 +4,7 @@
 
 mod arguments;
 mod cli;
+mod kept;
 mod progress;
 
 use std::ffi::{OsStr, OsString};
@@ -24,9 +25,9 @@ use driver_runpath::explain::{self, explain};
 use driver_runpath::fix::{self, fix};
 use driver_runpath::gpu_code::{self, Requirement};
 use driver_runpath::links::Protection;
-use driver_runpath::patchelf;
+use driver_runpath::patchelf::{self, Reader};
 use driver_runpath::report::{
-    Leniency, Mending, Screen, Status, Verbosity, Voice, check_json, check_text, error_line, explain_json,
+    Leniency, Mending, Printed, Screen, Status, Verbosity, Voice, check_json, check_text, error_line, explain_json,
     explain_text, fix_json, fix_text, gpu_code_json, gpu_code_text, printable, printed, runpath_text,
 };
 use driver_runpath::runpath::{self, Operation};
@@ -40,21 +41,26 @@ use progress::Progress;
 
 use cli::gpu_code::GpuCode;
 use cli::runpath::Action;
-use cli::{Check, Cli, Command, Explain, Fix, Group, Names, Selection};
+use cli::{Check, Cli, Color, Command, Explain, Fix, Group, Names, Selection};
 
 fn main() -> ExitCode {
     driver_runpath::map::outlive_truncation();
-    let mut arguments = std::env::args_os();
-    if arguments.next().is_some_and(|name| Path::new(&name).file_name() == Some(OsStr::new("patchelf"))) {
+    let mut arguments = std::env::args_os().peekable();
+    let by_name = arguments.next().is_some_and(|name| Path::new(&name).file_name() == Some(OsStr::new("patchelf")));
+    // Who follows a link called patchelf before it starts what that leads to calls us by our own name.
+    if by_name || arguments.peek().is_some_and(|first| patchelf::is_flag(first)) {
         return run_patchelf(arguments);
     }
-    let done = match parsed().command {
-        Command::Fix(command) => run_fix(command),
-        Command::Check(command) => run_check(command),
+    let Cli { color, command } = parsed();
+    let done = match command {
+        Command::Fix(command) => run_fix(command, color),
+        Command::Check(command) => run_check(command, color),
         Command::Explain(command) => run_explain(command),
         Command::GpuCode(command) => run_gpu_code(command),
         Command::Runpath(command) => run_runpath(command.action),
         Command::Patchelf { arguments } => return run_patchelf(arguments),
+        Command::Completions { shell } => printed_kept(|out| Ok(out.write_all(kept::completions(shell).as_bytes())?)),
+        Command::Man { dir } => printed_kept(|out| kept::manual(dir.as_deref(), out)),
     };
     match done {
         Ok(status) => ExitCode::from(status.code()),
@@ -81,7 +87,14 @@ fn parsed() -> Cli {
     })
 }
 
-fn run_fix(command: Fix) -> anyhow::Result<Status> {
+fn printed_kept(print: impl FnOnce(&mut dyn Write) -> anyhow::Result<()>) -> anyhow::Result<Status> {
+    let (mut out, _) = outputs();
+    print(&mut out)?;
+    out.flush()?;
+    Ok(Status::Good)
+}
+
+fn run_fix(command: Fix, color: Color) -> anyhow::Result<Status> {
     let selection = command.selection;
     let force = force(command.force_rpath, command.force_runpath);
     all_there(&selection.paths, Takes::Trees)?;
@@ -105,7 +118,7 @@ fn run_fix(command: Fix) -> anyhow::Result<Status> {
         let _progress = Progress::start(&options.looked_at);
         fix(&selection.paths, &options)
     };
-    let voice = voice(&selection);
+    let voice = voice(&selection, color);
     warn_of_unused(&options.exclude, &selection);
     let told = || {
         let (mut out, mut errors) = outputs();
@@ -119,7 +132,7 @@ fn run_fix(command: Fix) -> anyhow::Result<Status> {
     ended(told(), report.status(leniency(&selection)))
 }
 
-fn run_check(command: Check) -> anyhow::Result<Status> {
+fn run_check(command: Check, color: Color) -> anyhow::Result<Status> {
     let selection = command.selection;
     let looked_at = Arc::default();
     let exclude = exclude(&selection)?;
@@ -134,7 +147,7 @@ fn run_check(command: Check) -> anyhow::Result<Status> {
             &looked_at,
         )
     };
-    let voice = voice(&selection);
+    let voice = voice(&selection, color);
     let commands = Mending { in_place: mending(&selection, &[]), by_copies: mending(&selection, &["--break-links"]) };
     warn_of_unused(&exclude, &selection);
     let told = || {
@@ -241,19 +254,28 @@ fn outputs() -> (impl Write, impl Write) {
     (BufWriter::new(io::stdout().lock()), io::stderr().lock())
 }
 
-fn voice(selection: &Selection) -> Voice {
-    Voice { verbosity: verbosity(selection.verbose, selection.quiet), leniency: leniency(selection), screen: screen() }
+fn voice(selection: &Selection, color: Color) -> Voice {
+    Voice {
+        verbosity: verbosity(selection.verbose, selection.quiet),
+        leniency: leniency(selection),
+        screen: screen(color),
+    }
 }
 
 /// The terminal that the report goes to.
-fn screen() -> Option<Screen> {
+fn screen(color: Color) -> Option<Screen> {
     const USUAL: usize = 80;
     let out = io::stdout();
-    if !out.is_terminal() {
+    // Who wants colours in a pipe has a terminal at its end.
+    if !out.is_terminal() && color != Color::Always {
         return None;
     }
     let columns = rustix::termios::tcgetwinsize(&out).map_or(0, |size| usize::from(size.ws_col));
-    let colours = anstream::AutoStream::choice(&out) != anstream::ColorChoice::Never;
+    let colours = match color {
+        Color::Always => true,
+        Color::Never => false,
+        Color::Auto => anstream::AutoStream::choice(&out) != anstream::ColorChoice::Never,
+    };
     Some(Screen { columns: if columns == 0 { USUAL } else { columns }, colours })
 }
 
@@ -334,8 +356,13 @@ fn new_path(path: OsString, operation: &str, allow_relative: bool) -> anyhow::Re
 fn print_runpaths(files: &[PathBuf]) -> anyhow::Result<Status> {
     let (mut out, mut errors) = outputs();
     let mut worst = Status::Good;
+    let how = match (files.len() > 1, io::stdout().is_terminal()) {
+        (true, _) => Printed::WithName,
+        (false, true) => Printed::Harmless,
+        (false, false) => Printed::Bytes,
+    };
     for file in files {
-        worst = worst.max(printed(file, &runpath::print(file), files.len() > 1, &mut out, &mut errors)?);
+        worst = worst.max(printed(file, &runpath::print(file), how, &mut out, &mut errors)?);
     }
     out.flush()?;
     Ok(worst)
@@ -343,7 +370,8 @@ fn print_runpaths(files: &[PathBuf]) -> anyhow::Result<Status> {
 
 fn run_patchelf(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let (mut out, mut errors) = outputs();
-    ExitCode::from(patchelf::run(arguments, &mut out, &mut errors))
+    let reader = if io::stdout().is_terminal() { Reader::Terminal } else { Reader::Program };
+    ExitCode::from(patchelf::run(arguments, reader, &mut out, &mut errors))
 }
 
 fn durability(sync: bool) -> Durability {

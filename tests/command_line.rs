@@ -326,3 +326,85 @@ fn a_proposed_command_can_be_pasted_whatever_the_names_are() -> Done {
     }
     Ok(())
 }
+
+#[test]
+fn a_flag_that_patchelf_alone_has_means_patchelf() -> Done {
+    let lab = Lab::new()?;
+    let file = lab.fixture("x86_64/libplain.so", "libplain.so")?;
+    // A caller that follows a link called patchelf starts the program by its own name.
+    run("--set-rpath /a:/b FILE", &[&file]).expect(0)?;
+    same(run("--print-rpath FILE", &[&file]).expect(0)?.out.as_str(), "/a:/b\n", "printed")?;
+    run("--force-rpath --add-rpath /c FILE", &[&file]).expect(0)?;
+    says(&run("--replace-needed a b FILE", &[&file]).expect(1)?, &["patchelf itself is the tool"])?;
+    says(&run("--version", &[]).expect(0)?, &["driver-runpath "])?;
+    says(&run("--force-runpath FILE", &[&file]).expect(2)?, &["unexpected argument"])
+}
+
+#[test]
+fn the_demo_says_what_it_does_while_it_compiles() -> Done {
+    use std::os::unix::fs::PermissionsExt;
+    let lab = Lab::new()?;
+    // A compiler that fails at once.
+    fs::write(lab.path("cargo"), "#!/bin/sh\nexit 1\n")?;
+    fs::set_permissions(lab.path("cargo"), fs::Permissions::from_mode(0o755))?;
+    let path = format!("{}:{}", lab.root().display(), std::env::var("PATH")?);
+    let mut command = std::process::Command::new("sh");
+    command.arg("testdata/demo.sh").current_dir(env!("CARGO_MANIFEST_DIR"));
+    says(
+        &Ran::new(command.env("PATH", path).env_remove("DRIVER_RUNPATH").output()?).expect(1)?,
+        &["building driver-runpath"],
+    )
+}
+
+#[test]
+fn the_published_crate_has_what_it_is_built_and_tested_from() -> Done {
+    let mut cargo = std::process::Command::new(env!("CARGO"));
+    cargo.args(["package", "--list", "--allow-dirty", "--offline", "--quiet"]);
+    let listed = support::lab::succeed(cargo.current_dir(env!("CARGO_MANIFEST_DIR")))?;
+    let files: Vec<&str> = listed.lines().collect();
+    for wanted in
+        ["src/main.rs", "man/driver-runpath.1", "testdata/prebuilt/x86_64/libopens.so", "LICENSE", "README.md"]
+    {
+        same(files.contains(&wanted), true, wanted)?;
+    }
+    // They need features of the crate itself, which a published one cannot ask for.
+    let of_no_use = ["tests/", "benches/", "fuzz/", "nix/", "hook/", ".ci/"];
+    let extra = files.iter().find(|file| of_no_use.iter().any(|folder| file.starts_with(folder)));
+    same(extra, None, "a file of no use")
+}
+
+#[test]
+fn help_and_the_version_can_be_had_everywhere() -> Done {
+    let version = format!("{}\n", env!("CARGO_PKG_VERSION"));
+    for command in ["", "fix ", "check ", "explain ", "runpath ", "runpath set ", "man ", "completions "] {
+        for option in ["-V", "--version"] {
+            let ran = run(&format!("{command}{option}"), &[]).expect(0)?;
+            same(ran.out.ends_with(&version), true, &ran.out)?;
+        }
+        says(&run(&format!("{command}--help"), &[]).expect(0)?, &["Usage: driver-runpath"])?;
+    }
+    says(&run("help fix", &[]).expect(0)?, &["--dry-run"])?;
+    says(&run("help runpath remove", &[]).expect(0)?, &["<DIR>"])?;
+    says(&run("help patchelf", &[]).expect(0)?, &["--allowed-rpath-prefixes"])?;
+    says(&run("runpath help set", &[]).expect(0)?, &["--allow-relative"])?;
+    // patchelf's own flags stay patchelf's.
+    says(&run("patchelf --version", &[]).expect(0)?, &["patchelf 0."])?;
+    says(&run("patchelf -h", &[]).expect(0)?, &["syntax: patchelf"])
+}
+
+#[test]
+fn colours_can_be_had_in_a_pipe_and_done_without() -> Done {
+    let lab = Lab::new()?;
+    lab.fixture("x86_64/libopens.so", "t/libopens.so")?;
+    let tree = lab.path("t");
+    for (line, coloured) in [
+        ("check FILE", false),
+        ("--color always check FILE", true),
+        ("check --color=always FILE", true),
+        ("check --color auto FILE", false),
+        ("check --color never FILE", false),
+    ] {
+        same(run(line, &[&tree]).expect(1)?.out.contains("\u{1b}["), coloured, line)?;
+    }
+    says(&run("check --color sometimes FILE", &[&tree]).expect(2)?, &["auto, always, never"])
+}

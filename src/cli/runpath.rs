@@ -5,9 +5,16 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+const EXAMPLES: &str = "\
+Examples:
+  driver-runpath runpath print lib/libfoo.so
+  driver-runpath runpath append '$ORIGIN/../lib' lib/libfoo.so
+  driver-runpath runpath remove /old/lib bin/*
+  driver-runpath runpath clear bin/program";
+
 /// Options of `runpath`.
 #[derive(Debug, Args)]
-#[command(disable_help_subcommand = true)]
+#[command(after_help = EXAMPLES)]
 pub struct Runpath {
     /// What is done.
     #[command(subcommand)]

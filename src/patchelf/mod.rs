@@ -8,6 +8,7 @@
 mod args;
 mod lint;
 
+use std::borrow::Cow;
 use std::ffi::OsString;
 use std::fs;
 use std::io::{self, Write};
@@ -24,8 +25,10 @@ use crate::facts::search_paths;
 use crate::fix::TAKEN_BACK;
 use crate::place::Place;
 use crate::plan::Change;
+use crate::report::printable;
 use crate::runpath::{appended, changes, shrunk};
 
+pub use args::is_flag;
 use args::{Command, Edit, Request};
 
 /// The release whose flags and meaning are followed: callers ask whether patchelf is new enough.
@@ -54,9 +57,27 @@ This is driver-runpath in the place of patchelf, for search paths. RPATH and FIL
 holds. Any other flag of patchelf is refused.
 ";
 
+/// Who reads what is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reader {
+    /// A program, which gets the bytes as they are.
+    Program,
+    /// A terminal, which would obey control characters.
+    Terminal,
+}
+
 /// Runs patchelf's command line, without the program's name. The exit status: 0, or 1 at the first error.
-pub fn run(arguments: impl IntoIterator<Item = OsString>, out: &mut impl Write, errors: &mut impl Write) -> u8 {
+pub fn run(
+    arguments: impl IntoIterator<Item = OsString>,
+    reader: Reader,
+    out: &mut impl Write,
+    errors: &mut impl Write,
+) -> u8 {
     let done = match args::parse(arguments) {
+        Ok(Command::Work(request)) => {
+            let for_terminal = reader == Reader::Terminal;
+            obey(Command::Work(Request { for_terminal, ..request }), out, errors)
+        }
         Ok(command) => obey(command, out, errors),
         Err(why) => Err(why),
     };
@@ -221,7 +242,9 @@ impl<O: Write, E: Write> Job<'_, O, E> {
     }
 
     fn line(&mut self, bytes: &[u8]) -> Result<(), Failure> {
-        let written = self.out.write_all(bytes).and_then(|()| self.out.write_all(b"\n"));
+        let shown =
+            if self.request.for_terminal { Cow::Owned(printable(bytes).into_bytes()) } else { Cow::Borrowed(bytes) };
+        let written = self.out.write_all(&shown).and_then(|()| self.out.write_all(b"\n"));
         written.map_err(|error| Failure::Error(Error::io("cannot print")(error)))
     }
 

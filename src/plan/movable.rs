@@ -34,7 +34,7 @@ impl Block {
     pub(super) fn check_movable(&self) -> Result<(), NoFit> {
         match &self.fixed {
             // A part that is aligned further in would not be so at another place.
-            None if !self.range.start.0.is_multiple_of(self.align) => {
+            None if self.range.start.0.checked_rem(self.align) != Some(0) => {
                 Err(NoFit::new("a table whose parts are aligned and whose start is not cannot move"))
             }
             None => Ok(()),

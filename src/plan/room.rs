@@ -87,9 +87,8 @@ fn hole_in(image: &Image<'_>, index: usize, wanted: u64) -> Option<Region> {
     let mut free_from = held.start;
     for next in used {
         let end = next.start.min(held.end);
-        if let Some(room) = end.checked_since(free_from).filter(|room| *room >= wanted)
-            && zero_prefix(image, free_from, wanted) == Some(wanted)
-        {
+        let room = end.checked_since(free_from).filter(|room| *room >= wanted);
+        if let Some(room) = room.filter(|_| zero_prefix(image, free_from, wanted) == Some(wanted)) {
             let addr = load.vaddr.checked_add(free_from.checked_since(load.offset)?)?;
             let len = zero_prefix(image, free_from, room)?;
             return Some(Region {

@@ -18,7 +18,7 @@ pub use explain_text::explain_text;
 pub use gpu_code::gpu_code_text;
 pub use gpu_code_json::gpu_code_json;
 pub use json::{SCHEMA, check_json, fix_json};
-pub use runpath::{printed, runpath_text};
+pub use runpath::{Printed, printed, runpath_text};
 pub use screen::Screen;
 pub use text::{Verbosity, Voice, error_line, fix_text};
 

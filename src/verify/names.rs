@@ -44,9 +44,8 @@ pub(super) fn check(
     offsets.extend(was.symbols_in(&changed_strings(&was, &is, plan)));
     for offset in offsets {
         // Where nothing can be read there was nothing to break.
-        if let Ok(name) = was.string(offset)
-            && is.string(offset).as_ref() != Ok(&name)
-        {
+        let Ok(name) = was.string(offset) else { continue };
+        if is.string(offset).as_ref() != Ok(&name) {
             return Err(format!("the name {:?} changed", String::from_utf8_lossy(&name)));
         }
     }

@@ -58,7 +58,7 @@ fn header(before: &File, after: &File, index: usize, findings: &mut Findings) {
         let rule = if was.is_alloc() { 4 } else { 5 };
         findings.object(rule, format!("the section header of {name} changed"));
     }
-    let is_aligned = |s: &Section| s.addralign < 2 || s.addr.is_multiple_of(s.addralign);
+    let is_aligned = |s: &Section| s.addralign < 2 || s.addr % s.addralign == 0;
     if is_aligned(&was) && !is_aligned(&is) {
         findings.object(4, format!("{name} moved to an address that is not aligned"));
     }
