@@ -2,6 +2,8 @@
 //!
 //! `DRIVER_RUNPATH_PROFILES` chooses how many files of each profile.
 
+#[path = "profiles/linkers.rs"]
+mod linkers;
 mod support;
 
 use std::ffi::OsString;
@@ -303,6 +305,16 @@ fn main() {
     trials.push(trial("the_code_of_every_machine_exits_with_its_status", &["qemu-loongarch64"], || {
         Target::ALL.into_iter().try_for_each(check_code)
     }));
+    let linkers: [(&str, Profile, &'static [&str]); 5] = [
+        ("files_are_laid_out_as_by_gnu_ld", Profile::GnuLd, &["cc"]),
+        ("files_are_laid_out_as_by_lld", Profile::Lld, &["cc", "ld.lld"]),
+        ("files_are_laid_out_as_by_mold", Profile::Mold, &["cc", "mold"]),
+        ("files_are_laid_out_as_by_go", Profile::Go, &["cc", "go"]),
+        ("files_are_laid_out_as_by_patchelf", Profile::Patchelf, &["cc", "patchelf"]),
+    ];
+    for (name, profile, needs) in linkers {
+        trials.push(trial(name, needs, move || linkers::check(profile)));
+    }
     for machine in OTHERS {
         let name = format!("the_loader_of_{}_takes_libraries_and_programs", machine.target);
         let emulator = machine.emulator.map_or("", |(emulator, _)| emulator);
