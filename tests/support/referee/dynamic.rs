@@ -29,7 +29,7 @@ pub const HINT_TAGS: [u64; 2] = [DT_RELACOUNT, DT_RELCOUNT];
 
 /// Tags that name a table which may move, with the alignment that its reader needs
 /// (0: an address).
-pub const TABLE_TAGS: [(u64, u64); 10] = [
+pub const TABLE_TAGS: [(u64, u64); 11] = [
     (DT_HASH, 4),
     (DT_GNU_HASH, 0),
     (DT_STRTAB, 1),
@@ -40,15 +40,12 @@ pub const TABLE_TAGS: [(u64, u64); 10] = [
     (DT_REL, 0),
     (DT_RELA, 0),
     (DT_JMPREL, 0),
+    (DT_RELR, 0),
 ];
 
 /// Tables that stay, but own their bytes.
-const FIXED_TABLES: [(u64, u64); 4] = [
-    (DT_INIT_ARRAY, DT_INIT_ARRAYSZ),
-    (DT_FINI_ARRAY, DT_FINI_ARRAYSZ),
-    (DT_PREINIT_ARRAY, DT_PREINIT_ARRAYSZ),
-    (DT_RELR, DT_RELRSZ),
-];
+const FIXED_TABLES: [(u64, u64); 3] =
+    [(DT_INIT_ARRAY, DT_INIT_ARRAYSZ), (DT_FINI_ARRAY, DT_FINI_ARRAYSZ), (DT_PREINIT_ARRAY, DT_PREINIT_ARRAYSZ)];
 
 /// The specification's name of a tag, for messages.
 pub fn tag_name(tag: u64) -> String {
@@ -173,6 +170,7 @@ impl<'i, 'a> Dynamic<'i, 'a> {
             DT_REL => self.value(DT_RELSZ),
             DT_RELA => self.value(DT_RELASZ),
             DT_JMPREL => self.value(DT_PLTRELSZ),
+            DT_RELR => self.value(DT_RELRSZ),
             _ => {
                 let fixed = FIXED_TABLES.iter().find(|t| t.0 == tag)?;
                 self.value(fixed.1)
