@@ -16,6 +16,9 @@ _driver__runpath() {
             ",$1")
                 cmd="driver__runpath"
                 ;;
+            driver__runpath,audit)
+                cmd="driver__runpath__subcmd__audit"
+                ;;
             driver__runpath,check)
                 cmd="driver__runpath__subcmd__check"
                 ;;
@@ -59,12 +62,50 @@ _driver__runpath() {
 
     case "${cmd}" in
         driver__runpath)
-            opts="-h -V --help --version fix check explain gpu-code runpath patchelf"
+            opts="-h -V --help --version fix check explain audit gpu-code runpath patchelf"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        driver__runpath__subcmd__audit)
+            opts="-q -v -h --missing --strict --expect --ignore --driver-link --driver-lib --group --exclude --skip-damaged --quiet --verbose --json --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --expect)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --ignore)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --driver-link)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --driver-lib)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --group)
+                    COMPREPLY=($(compgen -W "graphics" -- "${cur}"))
+                    return 0
+                    ;;
+                --exclude)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;

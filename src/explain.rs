@@ -178,18 +178,18 @@ pub fn explain(path: &Path, options: &Options) -> Result<Explanation, (PathBuf, 
     Ok(Explanation { path: name, header, gpu_code, subject: Ok(subject) })
 }
 
-fn open(root: &Sysroot, path: &Path) -> Result<Option<Source>, Error> {
+pub(crate) fn open(root: &Sysroot, path: &Path) -> Result<Option<Source>, Error> {
     let place = root.locate(path).map_err(Error::io("cannot open"))?;
     // Below another root all links are followed already.
     Source::open(&place, if root.is_other() { Links::Refuse } else { Links::Follow })
 }
 
 /// One object of the chain from the file to the executable.
-struct Link {
+pub(crate) struct Link {
     path: PathBuf,
-    object: Object,
+    pub(crate) object: Object,
     is_executable: bool,
-    interpreter: Option<PathBuf>,
+    pub(crate) interpreter: Option<PathBuf>,
     /// Whether its search path is cut.
     is_cut: bool,
 }
@@ -202,7 +202,7 @@ impl Link {
         Ok(Self::of(&image, &name, root))
     }
 
-    fn of(image: &Image<'_>, name: &Path, root: &Sysroot) -> Self {
+    pub(crate) fn of(image: &Image<'_>, name: &Path, root: &Sysroot) -> Self {
         let interpreter = interpreter(image);
         let flags = image.dynamic.value(elf::DT_FLAGS_1).unwrap_or(0);
         let has_soname = image.dynamic.value(elf::DT_SONAME).is_some();
@@ -269,7 +269,7 @@ impl Subject {
 
 impl Loader {
     /// The loader that the executable names, else the one of the architecture's ABI, else our own.
-    fn find(named: Option<&Path>, target: &Target, root: &Sysroot) -> Self {
+    pub(crate) fn find(named: Option<&Path>, target: &Target, root: &Sysroot) -> Self {
         let read = |path: &Path| {
             let source = open(root, path).ok()??;
             let fits = target.judge(source.bytes()) == Fit::Loads;
@@ -292,7 +292,7 @@ fn own_loader() -> Option<PathBuf> {
     interpreter(&Image::parse(source.bytes()).ok()?.ok()?)
 }
 
-fn system(loader: &Loader, target: &Target, root: &Sysroot) -> System {
+pub(crate) fn system(loader: &Loader, target: &Target, root: &Sysroot) -> System {
     let processor = Processor::of_this_machine();
     // glibc-hwcaps came with 2.33, which is also the first loader that tells its version; 2.37 dropped what was before.
     let (has_hwcaps, has_legacy) = match (&loader.path, loader.built_in.version) {
@@ -402,7 +402,7 @@ impl Found {
 }
 
 /// The files of a system.
-struct Disk<'a>(&'a Sysroot);
+pub(crate) struct Disk<'a>(pub(crate) &'a Sysroot);
 
 impl Files for Disk<'_> {
     fn open(&self, path: &[u8]) -> Opened {

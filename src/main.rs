@@ -15,6 +15,7 @@ use std::sync::Arc;
 use anyhow::{Context, anyhow, bail};
 use clap::{Parser, ValueEnum};
 use driver_runpath::apply::Durability;
+use driver_runpath::audit;
 use driver_runpath::check::check;
 use driver_runpath::decide::{Policy, Tag};
 use driver_runpath::detect::{self, DriverNames};
@@ -24,8 +25,9 @@ use driver_runpath::gpu_code::{self, Requirement};
 use driver_runpath::links::Protection;
 use driver_runpath::patchelf;
 use driver_runpath::report::{
-    Leniency, Screen, Status, Verbosity, Voice, check_json, check_text, error_line, explain_json, explain_text,
-    fix_json, fix_text, gpu_code_json, gpu_code_text, printed, runpath_text,
+    AuditView, Leniency, Rigour, Screen, Status, Told, Verbosity, Voice, audit_json, audit_text, check_json,
+    check_text, error_line, explain_json, explain_text, fix_json, fix_text, gpu_code_json, gpu_code_text, printed,
+    runpath_text,
 };
 use driver_runpath::runpath::{self, Operation, tidy};
 use driver_runpath::sysroot::Sysroot;
@@ -33,6 +35,7 @@ use driver_runpath::walk::Exclude;
 
 use progress::Progress;
 
+use cli::audit::Audit;
 use cli::gpu_code::GpuCode;
 use cli::runpath::{Action, WithPath};
 use cli::{Check, Cli, Command, Explain, Fix, Group, Names, Selection};
@@ -49,6 +52,7 @@ fn main() -> ExitCode {
         Command::Fix(command) => run_fix(command),
         Command::Check(command) => run_check(command),
         Command::Explain(command) => run_explain(command),
+        Command::Audit(command) => run_audit(command),
         Command::GpuCode(command) => run_gpu_code(command),
         Command::Runpath(command) => run_runpath(command.action),
         Command::Patchelf { arguments } => return run_patchelf(arguments),
@@ -162,6 +166,36 @@ fn run_explain(command: Explain) -> anyhow::Result<Status> {
     }
     out.flush()?;
     Ok(Status::Good)
+}
+
+fn run_audit(command: Audit) -> anyhow::Result<Status> {
+    let pattern = |text: &String| glob::Pattern::new(text).map_err(|why| anyhow!("--ignore {text}: {why}"));
+    let options = audit::Options {
+        exclude: Exclude::new(command.exclude).map_err(|why| anyhow!("--exclude {why}"))?,
+        names: names(&command.names),
+        driver_dirs: driver_dirs(command.driver_link)?,
+        ignore: command.ignore.iter().map(pattern).collect::<anyhow::Result<_>>()?,
+        expect: command.expect,
+    };
+    let looked_at = Arc::default();
+    let report = {
+        let _progress = Progress::start(&looked_at);
+        audit::audit(&command.paths, &options, &looked_at)
+    };
+    let view = AuditView {
+        names: if command.missing { Told::Missing } else { Told::All },
+        rigour: if command.strict { Rigour::Strict } else { Rigour::Lax },
+    };
+    let leniency = if command.skip_damaged { Leniency::SkipDamaged } else { Leniency::None };
+    let voice = Voice { verbosity: verbosity(command.verbose, command.quiet), leniency, screen: None };
+    let (mut out, mut errors) = outputs();
+    if command.json {
+        writeln!(out, "{}", audit_json(&report, view, leniency)?)?;
+    } else {
+        audit_text(&report, view, &voice, &mut out, &mut errors)?;
+    }
+    out.flush()?;
+    Ok(report.status(leniency, view))
 }
 
 fn run_gpu_code(command: GpuCode) -> anyhow::Result<Status> {

@@ -239,7 +239,7 @@ fn found_record(found: &Found) -> FoundRecord {
     }
 }
 
-fn rule(rule: Rule) -> &'static str {
+pub(super) fn rule(rule: Rule) -> &'static str {
     match rule {
         Rule::Rpath(_) => "rpath",
         Rule::LibraryPath => "ld-library-path",

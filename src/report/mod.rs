@@ -1,5 +1,6 @@
 //! What is said about a run: lines for people, JSON for programs.
 
+mod audit;
 mod explain_json;
 mod explain_text;
 mod gpu_code;
@@ -10,6 +11,7 @@ mod runpath;
 mod screen;
 mod text;
 
+pub use audit::{AuditView, Rigour, Told, audit_json, audit_text};
 pub use explain_json::{EXPLAIN_SCHEMA, explain_json};
 pub use explain_text::explain_text;
 pub use gpu_code::gpu_code_text;
