@@ -5,10 +5,12 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use object::elf;
 
 use crate::Error;
+use crate::audit::{Asker, Opening, openings_of};
 use crate::decide::{Current, entries, is_cuda_compat, is_stub_directory};
 use crate::detect::{Depth, Detection, DriverNames};
 use crate::elf::{Image, Malformed, NotCandidate};
@@ -75,6 +77,8 @@ pub struct Subject {
     pub library_path: Option<Vec<u8>>,
     /// The driver libraries that it wants.
     pub libraries: Vec<Library>,
+    /// What it likely opens.
+    pub openings: Vec<Opening>,
     /// Whether search paths or libraries are too many, so that only the first ones are looked at.
     pub is_cut: bool,
 }
@@ -174,7 +178,11 @@ pub fn explain(path: &Path, options: &Options) -> Result<Explanation, (PathBuf, 
         chain.push(Link::open(loaded_by, root).map_err(of(loaded_by))?);
     }
     let facts = Facts::of(&image, &options.names, Some(Depth::All));
-    let subject = Subject::of(facts, &target, chain, options);
+    let objects: Vec<Object> = chain.iter().map(|link| link.object.clone()).collect();
+    let mut subject = Subject::of(facts, &target, chain, options);
+    let system = Arc::new(subject.system.clone());
+    let asker = Asker::new(&image, objects, system, root.clone(), &options.driver_dirs);
+    subject.openings = openings_of(&image, &asker, &options.names);
     Ok(Explanation { path: name, header, gpu_code, subject: Ok(subject) })
 }
 
@@ -262,6 +270,7 @@ impl Subject {
             system,
             library_path: options.library_path.clone(),
             libraries,
+            openings: Vec::new(),
             is_cut,
         }
     }

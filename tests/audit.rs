@@ -20,6 +20,7 @@ fn main() {
         trial("each_kind_of_name_is_told_with_what_the_loader_finds", &["cc"], kinds),
         trial("a_name_in_a_message_is_told_on_request_alone", &["cc"], messages),
         trial("what_is_missing_is_told_by_name_for_the_whole_tree", &["cc"], missing),
+        trial("explain_tells_the_same_of_one_file", &["cc"], explained),
         trial("a_strict_audit_is_exact", &["cc"], strict),
         trial("a_file_that_opens_nothing_says_so", &["cc"], opens_nothing),
         trial("the_loader_finds_what_the_audit_says", &["cc"], loader_agrees),
@@ -33,6 +34,7 @@ fn tree(lab: &Lab) -> Result<PathBuf, Failed> {
     let opener = [&shared[..], &["-Wl,-soname,libopens.so.1,--enable-new-dtags,-rpath,$ORIGIN"]].concat();
     let opener = lab.cc("tree/lib/libopens.so.1", &["opens-many.c"], &opener)?;
     lab.cc("tree/lib/libbeside.so", &["plain.c"], &shared)?;
+    lab.cc("tree/lib/libtwo.so.2", &["plain.c"], &shared)?;
     lab.cc("tree/other/libelsewhere.so", &["plain.c"], &[&shared[..], &["-Wl,-soname,libelsewhere.so.1"]].concat())?;
     Ok(opener)
 }
@@ -63,6 +65,7 @@ fn kinds() -> Done {
         ("libmessage.so.1", ("text", "missing")),
         ("libnowhere.so.3", ("string", "missing")),
         ("libplugin-%s.so", ("format", "unknown")),
+        ("libtwo.so", ("string", "versioned")),
     ];
     let own = |(reason, lookup): (&str, &str)| (reason.to_owned(), lookup.to_owned());
     let expected = expected.map(|(name, kind)| (name.to_owned(), own(kind))).into();
@@ -101,8 +104,22 @@ fn missing() -> Done {
     contains(&run(&[]).expect(0)?.out, "  libc.so.6: needed, so it is there\n")?;
     same(run(&["--missing", "--ignore", "libnow*"]).expect(0)?.out.contains("libnowhere"), false, "ignored")?;
     let quiet = run(&["-q"]).expect(0)?.out;
-    contains(&quiet, "4 ELF files, 2 open libraries, by 7 names\n")?;
+    contains(&quiet, "5 ELF files, 2 open libraries, by 8 names\n")?;
     Ok(())
+}
+
+fn explained() -> Done {
+    let lab = Lab::new()?;
+    let opener = tree(&lab)?;
+    let said = driver_runpath([OsStr::new("explain"), opener.as_os_str()]).expect(0)?;
+    contains(&said.out, "\nit likely opens, too\n├─ libbeside.so: found by RUNPATH: ")?;
+    contains(&said.out, "─ libnowhere.so.3: NOT FOUND\n")?;
+    let said = driver_runpath([OsStr::new("explain"), OsStr::new("--json"), opener.as_os_str()]).expect(0)?;
+    let document: Value = serde_json::from_str(&said.out)?;
+    let names = document["opens"].as_array().into_iter().flatten().filter_map(|opening| opening["name"].as_str());
+    let audited = audit(&[], [opener.as_os_str()])?;
+    let likely = openings(&audited).into_iter().filter(|(_, (reason, _))| reason != "text").map(|(name, _)| name);
+    same(names.map(str::to_owned).collect::<Vec<_>>(), likely.collect(), "the names")
 }
 
 fn strict() -> Done {
@@ -113,7 +130,7 @@ fn strict() -> Done {
         driver_runpath(options.chain([opener.as_os_str()]))
     };
     run(&[]).expect(1)?;
-    let expected = ["libcuda.so.1", "libdeclared.so.2", "libelsewhere.so.1", "libnowhere.so.3"];
+    let expected = ["libcuda.so.1", "libdeclared.so.2", "libelsewhere.so.1", "libnowhere.so.3", "libtwo.so"];
     let expect: Vec<&str> = expected.iter().flat_map(|name| ["--expect", name]).collect();
     run(&expect).expect(0)?;
     let said = run(&[&expect[..], &["--expect", "libc.so.6"]].concat()).expect(1)?;
@@ -167,11 +184,11 @@ fn loader_agrees() -> Done {
         match lookup.map(|(_, lookup)| lookup.as_str()) {
             Some("unknown") => {}
             Some("found") if is_found => {}
-            Some("missing" | "in-tree") if !is_found => {}
+            Some("missing" | "in-tree" | "versioned") if !is_found => {}
             other => faults.push(format!("{name}: {other:?}, ld.so: {is_found}")),
         }
     }
     same(faults, Vec::new(), &said)?;
     // All but the one that is declared, needed, or named in the message.
-    same(asked, 5, &said)
+    same(asked, 6, &said)
 }

@@ -20,7 +20,7 @@ use crate::detect::{DriverNames, OPENERS};
 use crate::elf::Image;
 use crate::explain::{Disk, Link, Loader, system};
 use crate::fix::DriverDirs;
-use crate::loader::{Ending, Header, Rule, System, search};
+use crate::loader::{Ending, Header, Object, Rule, System, search};
 use crate::source::{Links, Source};
 use crate::sysroot::Sysroot;
 use crate::walk::{Exclude, walk};
@@ -50,6 +50,9 @@ pub enum Lookup {
     Needed,
     /// This file, by this rule.
     Found(PathBuf, Rule),
+    /// This file by a name with a version behind it, as programs try one after the other, or append themselves: cuDNN
+    /// opens `libcudnn_ops.so` and `.9`.
+    Versioned(PathBuf),
     /// The driver directory is in the file's search path; the driver is the running system's.
     Driver,
     /// A file of the tree has the name, but the search path does not lead to it.
@@ -121,11 +124,54 @@ pub struct Report {
 struct Seen {
     names: Option<Vec<Named>>,
     warnings: Vec<String>,
+    asker: Asker,
+}
+
+/// Who asks the loader for libraries.
+pub(crate) struct Asker {
+    /// The file, then who loaded it.
+    pub(crate) chain: Vec<Object>,
+    /// The loader's values.
+    pub(crate) system: Arc<System>,
+    /// Where files are looked for.
+    pub(crate) root: Sysroot,
     soname: Option<String>,
     needed: BTreeSet<String>,
-    link: Link,
-    system: Arc<System>,
+    /// Whether its search path has the driver directory.
     finds_driver: bool,
+}
+
+impl Asker {
+    pub(crate) fn new(
+        image: &Image<'_>,
+        chain: Vec<Object>,
+        system: Arc<System>,
+        root: Sysroot,
+        driver_dirs: &DriverDirs,
+    ) -> Self {
+        let text = |name: &[u8]| String::from_utf8_lossy(name).into_owned();
+        let driver_dir = driver_dirs.of(image.machine == elf::EM_386);
+        let own = chain.first();
+        let search_path = own.and_then(|own| own.runpath.as_deref().or(own.rpath.as_deref())).unwrap_or_default();
+        let is_driver = |entry: &[u8]| same_directory_key(entry) == same_directory_key(driver_dir);
+        Self {
+            soname: image.strings_of(elf::DT_SONAME).last().map(text),
+            needed: image.strings_of(elf::DT_NEEDED).map(text).collect(),
+            finds_driver: !search_path.is_empty() && entries(search_path).any(is_driver),
+            chain,
+            system,
+            root,
+        }
+    }
+}
+
+/// What one file opens, and what is found for it; nothing where it can open nothing.
+pub(crate) fn openings_of(image: &Image<'_>, asker: &Asker, drivers: &DriverNames) -> Vec<Opening> {
+    if !image.imports_any(&OPENERS) {
+        return Vec::new();
+    }
+    let names = names(image, drivers, &mut Vec::new()).into_iter().filter(|named| named.reason != Reason::Text);
+    names.map(|named| Opening { lookup: lookup(&named, asker, &Tree::new(), drivers), named }).collect()
 }
 
 /// Looks at `paths`. `looked_at` counts the files for whoever shows progress.
@@ -136,10 +182,10 @@ pub fn audit(paths: &[PathBuf], options: &Options, looked_at: &AtomicU64) -> Rep
         look(path, source, options, &systems)
     });
     // Who has which name, for names that the search does not lead to.
-    let mut tree: HashMap<String, PathBuf> = HashMap::new();
+    let mut tree: Tree = BTreeMap::new();
     for found in &walked.files {
         let own = found.path.file_name().map(|name| name.to_string_lossy().into_owned());
-        let soname = found.seen.as_ref().ok().and_then(Option::as_ref).and_then(|seen| seen.soname.clone());
+        let soname = found.seen.as_ref().ok().and_then(Option::as_ref).and_then(|seen| seen.asker.soname.clone());
         for name in own.into_iter().chain(soname) {
             tree.entry(name).or_insert_with(|| found.path.clone());
         }
@@ -156,6 +202,9 @@ pub fn audit(paths: &[PathBuf], options: &Options, looked_at: &AtomicU64) -> Rep
     });
     summarised(files.collect(), walked.problems, walked.others, options)
 }
+
+/// The files of the walk by their names.
+type Tree = BTreeMap<String, PathBuf>;
 
 /// The loaders' values, by what they load: reading the cache once is enough.
 #[derive(Default)]
@@ -184,53 +233,60 @@ fn look(path: &Path, source: &Source, options: &Options, systems: &Systems) -> R
     let root = Sysroot::default();
     let name = root.name(path).map_err(Error::io("cannot look at it"))?;
     let link = Link::of(&image, &name, &root);
-    let text = |name: &[u8]| String::from_utf8_lossy(name).into_owned();
-    let driver_dir = options.driver_dirs.of(image.machine == elf::EM_386);
-    let search_path = link.object.runpath.as_deref().or(link.object.rpath.as_deref()).unwrap_or_default();
-    let is_driver = |entry: &[u8]| same_directory_key(entry) == same_directory_key(driver_dir);
+    let system = systems.of(&link, &header, source.bytes());
     Ok(Some(Seen {
         names: opens.then(|| names(&image, &options.names, &mut warnings)),
         warnings,
-        soname: image.strings_of(elf::DT_SONAME).last().map(text),
-        needed: image.strings_of(elf::DT_NEEDED).map(text).collect(),
-        finds_driver: !search_path.is_empty() && entries(search_path).any(is_driver),
-        system: systems.of(&link, &header, source.bytes()),
-        link,
+        asker: Asker::new(&image, vec![link.object], system, root, &options.driver_dirs),
     }))
 }
 
-fn openings(seen: &Seen, tree: &HashMap<String, PathBuf>, options: &Options) -> Option<Vec<Opening>> {
+fn openings(seen: &Seen, tree: &Tree, options: &Options) -> Option<Vec<Opening>> {
     let names = seen.names.as_ref()?.iter();
     let told = names.filter(|named| !options.ignore.iter().any(|pattern| pattern.matches(&named.name)));
-    Some(told.map(|named| Opening { named: named.clone(), lookup: lookup(named, seen, tree, options) }).collect())
+    Some(
+        told.map(|named| Opening { named: named.clone(), lookup: lookup(named, &seen.asker, tree, &options.names) })
+            .collect(),
+    )
 }
 
-fn lookup(named: &Named, seen: &Seen, tree: &HashMap<String, PathBuf>, options: &Options) -> Lookup {
+fn lookup(named: &Named, asker: &Asker, tree: &Tree, drivers: &DriverNames) -> Lookup {
     let name = named.name.as_str();
     if named.reason == Reason::Format {
         return Lookup::Unknown;
     }
-    if seen.soname.as_deref() == Some(name) {
+    if asker.soname.as_deref() == Some(name) {
         return Lookup::Own;
     }
-    if seen.needed.contains(name) {
+    if asker.needed.contains(name) {
         return Lookup::Needed;
     }
-    if options.names.is_driver_soname(name.as_bytes()) && seen.finds_driver {
+    if drivers.is_driver_soname(name.as_bytes()) && asker.finds_driver {
         return Lookup::Driver;
     }
-    let found = search(
-        name.as_bytes(),
-        std::slice::from_ref(&seen.link.object),
-        None,
-        &seen.system,
-        &Disk(&Sysroot::default()),
-    );
-    if let (Ending::Found(path), Some(stage)) = (&found.ending, found.stages.last()) {
-        return Lookup::Found(PathBuf::from(OsStr::from_bytes(path)), stage.rule);
+    if let Some((path, rule)) = searched(name, asker) {
+        return Lookup::Found(path, rule);
+    }
+    // `libx.so.1` of the tree, or what the file needs anyway.
+    let prefix = format!("{name}.");
+    let with_version = |other: &&String| other.starts_with(&prefix);
+    let in_tree = tree.range(prefix.clone()..).map(|(other, _)| other).take_while(with_version);
+    let needed = asker.needed.range(prefix.clone()..).take_while(with_version);
+    if let Some((path, _)) = in_tree.chain(needed).take(MOST_VERSIONS).find_map(|other| searched(other, asker)) {
+        return Lookup::Versioned(path);
     }
     let file = name.rsplit('/').next().unwrap_or(name);
     tree.get(file).map_or(Lookup::Missing, |path| Lookup::InTree(path.clone()))
+}
+
+/// Names with a version that are tried for one without.
+const MOST_VERSIONS: usize = 8;
+
+/// What the loader finds.
+fn searched(name: &str, asker: &Asker) -> Option<(PathBuf, Rule)> {
+    let found = search(name.as_bytes(), &asker.chain, None, &asker.system, &Disk(&asker.root));
+    let Ending::Found(path) = &found.ending else { return None };
+    Some((PathBuf::from(OsStr::from_bytes(path)), found.stages.last()?.rule))
 }
 
 fn summarised(files: Vec<Audited>, problems: Vec<(PathBuf, Error)>, others: u64, options: &Options) -> Report {

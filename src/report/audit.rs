@@ -109,11 +109,12 @@ fn file_text(
     Ok(())
 }
 
-fn found(lookup: &Lookup) -> String {
+pub(super) fn found(lookup: &Lookup) -> String {
     match lookup {
         Lookup::Own => "its own name".to_owned(),
         Lookup::Needed => "needed, so it is there".to_owned(),
         Lookup::Found(path, rule) => format!("found by {}: {}", self::rule(*rule), name(path)),
+        Lookup::Versioned(path) => format!("found with a version: {}", name(path)),
         Lookup::Driver => "the driver's, whose directory is searched".to_owned(),
         Lookup::InTree(path) => format!("NOT FOUND, though the tree has {}", name(path)),
         Lookup::Missing => "NOT FOUND".to_owned(),
@@ -187,8 +188,9 @@ struct FileRecord {
     warnings: Vec<String>,
 }
 
+/// One name, also of `explain`.
 #[derive(Serialize)]
-struct OpeningRecord {
+pub(super) struct OpeningRecord {
     name: String,
     reason: Reason,
     place: String,
@@ -222,12 +224,13 @@ struct NameRecord {
     unknown: usize,
 }
 
-fn opening_record(opening: &Opening) -> OpeningRecord {
+pub(super) fn opening_record(opening: &Opening) -> OpeningRecord {
     let named = &opening.named;
     let (lookup, found) = match &opening.lookup {
         Lookup::Own => ("own", None),
         Lookup::Needed => ("needed", None),
         Lookup::Found(path, _) => ("found", Some(path)),
+        Lookup::Versioned(path) => ("versioned", Some(path)),
         Lookup::Driver => ("driver", None),
         Lookup::InTree(path) => ("in-tree", Some(path)),
         Lookup::Missing => ("missing", None),

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::audit::{OpeningRecord, opening_record};
 use super::gpu_code_json::CodeRecord;
 use super::json::{EvidenceRecord, Text, evidence};
 use super::machine;
@@ -62,6 +63,8 @@ struct SubjectRecord {
     loader: LoaderRecord,
     ld_library_path: Option<Text>,
     libraries: Vec<LibraryRecord>,
+    /// All that it likely opens.
+    opens: Vec<OpeningRecord>,
     /// Only the first entries and libraries are looked at.
     is_cut: bool,
 }
@@ -196,6 +199,7 @@ fn subject_record(subject: &Subject) -> SubjectRecord {
         },
         ld_library_path: subject.library_path.as_deref().map(Text::of),
         libraries: subject.libraries.iter().map(|library| library_record(library, subject)).collect(),
+        opens: subject.openings.iter().map(opening_record).collect(),
         is_cut: subject.is_cut,
     }
 }

@@ -11,7 +11,7 @@ __asm__(".pushsection .note.dlopen, \"a\", @note\n"
         ".popsection\n");
 
 int open_all(const char *which) {
-  const char *const names[] = {"libbeside.so", "libelsewhere.so.1", "libnowhere.so.3", "libcuda.so.1", "libc.so.6"};
+  const char *const names[] = {"libbeside.so", "libelsewhere.so.1", "libnowhere.so.3", "libcuda.so.1", "libc.so.6", "libtwo.so"};
   char path[64];
   int found = 0;
   for (unsigned i = 0; i < sizeof names / sizeof *names; i++)
