@@ -44,8 +44,9 @@ pub struct Named {
     pub description: Option<String>,
 }
 
-/// Names of one file that are kept. The largest real ones have a hundred.
-const MOST: usize = 1000;
+/// Names of one file that are kept: each is searched for in all directories of its search path. The largest real files
+/// have a hundred.
+const MOST: usize = 256;
 
 /// No name of a library is longer.
 const LONGEST: usize = 256;
@@ -112,7 +113,7 @@ fn name_around(bytes: &[u8], at: usize) -> Option<(usize, String, Reason)> {
     }
     // Strings of Rust and Go have no end: a name behind another one stands in no string of its own.
     let is_alone = memchr::memmem::find(bytes.get(start..at)?, b".so").is_none()
-        && (start == 0 || bytes.get(start - 1) == Some(&0))
+        && (start == 0 || bytes.get(start - 1).is_some_and(ends_text))
         && bytes.get(end).is_none_or(|byte| *byte == 0);
     if !is_alone {
         // The last `lib` is as likely the start as any.
@@ -134,6 +135,11 @@ fn name_around(bytes: &[u8], at: usize) -> Option<(usize, String, Reason)> {
         (false, false) => Reason::Text,
     };
     Some((start, name.to_owned(), reason))
+}
+
+/// Whether a byte in front of a string is no text: the end of another one, or of a table.
+fn ends_text(byte: &u8) -> bool {
+    !byte.is_ascii_graphic() && !byte.is_ascii_whitespace()
 }
 
 /// What a name is made of at run time: formats of C and of {fmt}, variables, and what mkstemp(3) fills in.
@@ -170,6 +176,8 @@ mod tests {
         assert_eq!(found(b"\0/usr/lib/libx.so.1\0"), string(1, "/usr/lib/libx.so.1"));
         assert_eq!(found(b"\0plugin.so\0"), string(1, "plugin.so"));
         assert_eq!(found(b"\0libstdc++.so.6\0"), string(1, "libstdc++.so.6"));
+        // Behind a table of numbers, as in cuBLAS.
+        assert_eq!(found(b"\x8a\xec\xdclibcuda.so.1\0"), string(3, "libcuda.so.1"));
         assert_eq!(found(b"\0cannot open libx.so.1\0"), text(13, "libx.so.1"));
         assert_eq!(found(b"\0libx.so.1 not found\0"), text(1, "libx.so.1"));
         assert_eq!(found(b"\0install libx.so.\0"), text(9, "libx.so"));
