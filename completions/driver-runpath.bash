@@ -16,6 +16,9 @@ _driver__runpath() {
             ",$1")
                 cmd="driver__runpath"
                 ;;
+            driver__runpath,audit)
+                cmd="driver__runpath__subcmd__audit"
+                ;;
             driver__runpath,check)
                 cmd="driver__runpath__subcmd__check"
                 ;;
@@ -42,6 +45,9 @@ _driver__runpath() {
                 ;;
             driver__runpath,runpath)
                 cmd="driver__runpath__subcmd__runpath"
+                ;;
+            driver__runpath__subcmd__help,audit)
+                cmd="driver__runpath__subcmd__help__subcmd__audit"
                 ;;
             driver__runpath__subcmd__help,check)
                 cmd="driver__runpath__subcmd__help__subcmd__check"
@@ -146,12 +152,54 @@ _driver__runpath() {
 
     case "${cmd}" in
         driver__runpath)
-            opts="-h -V --color --help --version fix check explain gpu-code runpath patchelf completions man help"
+            opts="-h -V --color --help --version fix check explain audit gpu-code runpath patchelf completions man help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        driver__runpath__subcmd__audit)
+            opts="-q -v -h -V --missing --strict --expect --ignore --driver-link --driver-lib --group --exclude --skip-damaged --quiet --verbose --json --color --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --expect)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --ignore)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --driver-link)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --driver-lib)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --group)
+                    COMPREPLY=($(compgen -W "graphics" -- "${cur}"))
+                    return 0
+                    ;;
+                --exclude)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --color)
                     COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
                     return 0
@@ -318,8 +366,22 @@ _driver__runpath() {
             return 0
             ;;
         driver__runpath__subcmd__help)
-            opts="fix check explain gpu-code runpath patchelf completions man help"
+            opts="fix check explain audit gpu-code runpath patchelf completions man help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        driver__runpath__subcmd__help__subcmd__audit)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi

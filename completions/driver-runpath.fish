@@ -32,6 +32,7 @@ complete -c driver-runpath -n "__fish_driver_runpath_needs_command" -s V -l vers
 complete -c driver-runpath -n "__fish_driver_runpath_needs_command" -f -a "fix" -d 'Give every file that loads the driver the driver\'s directory, in place'
 complete -c driver-runpath -n "__fish_driver_runpath_needs_command" -f -a "check" -d 'Say which files load the driver, whether its directory is in their search path, and why we think so. Changes nothing'
 complete -c driver-runpath -n "__fish_driver_runpath_needs_command" -f -a "explain" -d 'Say of one file what it is, why it is believed to load the driver, and what the loader would find for it. Changes and runs nothing'
+complete -c driver-runpath -n "__fish_driver_runpath_needs_command" -f -a "audit" -d 'Say which libraries files likely open, and whether the loader would find them. Changes and runs nothing'
 complete -c driver-runpath -n "__fish_driver_runpath_needs_command" -f -a "gpu-code" -d 'Say which GPUs each file carries code for, which all files run on, and which hold them back. Changes nothing'
 complete -c driver-runpath -n "__fish_driver_runpath_needs_command" -f -a "runpath" -d 'Print, set, extend, shrink or remove the search path of the files named, whatever they load'
 complete -c driver-runpath -n "__fish_driver_runpath_needs_command" -f -a "patchelf" -d 'Stand in for patchelf: its flags for search paths, with its meaning. So does a link to this program by that name'
@@ -83,6 +84,23 @@ never\t'Not at all'"
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand explain" -l json -d 'Print one JSON document'
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand explain" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand explain" -s V -l version -d 'Print version'
+complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand audit" -l expect -d 'A name that is missing for a good reason' -r
+complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand audit" -l ignore -d 'Names to say nothing about' -r
+complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand audit" -l driver-link -d 'The link to the running driver' -r
+complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand audit" -l driver-lib -d 'A further SONAME that counts as a driver library' -r
+complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand audit" -l group -d 'A further group of names that count as driver libraries' -r -f -a "graphics\t'What libglvnd and the loaders of Vulkan, OpenCL, VA-API, VDPAU and Level Zero look for in the driver directory'"
+complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand audit" -l exclude -d 'Pass over what matches, in directories: a name, or with a slash a path from PATH on' -r
+complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand audit" -l color -d 'When the report is coloured; auto: on a terminal, unless NO_COLOR and its like say otherwise' -r -f -a "auto\t'On a terminal'
+always\t'As on a terminal, wherever it goes'
+never\t'Not at all'"
+complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand audit" -l missing -d 'Only what is not found'
+complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand audit" -l strict -d 'Exit with status 1 where something is missing that is not expected, or expected and not missing'
+complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand audit" -l skip-damaged -d 'A damaged ELF file found in a directory is worth a warning, not an error'
+complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand audit" -s q -l quiet -d 'Say less: no lines for single files; twice: errors alone'
+complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand audit" -s v -l verbose -d 'Say more: names in messages and other text, too'
+complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand audit" -l json -d 'Print one JSON document'
+complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand audit" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand audit" -s V -l version -d 'Print version'
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand gpu-code" -l require -d 'GPUs on which each file must run: 8.6, 86 or sm_86; with +PTX behind it, on all later ones, too. 9.0a asks for code with all that such a GPU can do. A name such as gfx90a is for files with code for AMD\'s GPUs' -r
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand gpu-code" -l exclude -d 'Pass over what matches, in directories: a name, or with a slash a path from PATH on' -r
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand gpu-code" -l color -d 'When the report is coloured; auto: on a terminal, unless NO_COLOR and its like say otherwise' -r -f -a "auto\t'On a terminal'
@@ -209,15 +227,16 @@ always\t'As on a terminal, wherever it goes'
 never\t'Not at all'"
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand man" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand man" -s V -l version -d 'Print version'
-complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand help; and not __fish_seen_subcommand_from fix check explain gpu-code runpath patchelf completions man help" -f -a "fix" -d 'Give every file that loads the driver the driver\'s directory, in place'
-complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand help; and not __fish_seen_subcommand_from fix check explain gpu-code runpath patchelf completions man help" -f -a "check" -d 'Say which files load the driver, whether its directory is in their search path, and why we think so. Changes nothing'
-complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand help; and not __fish_seen_subcommand_from fix check explain gpu-code runpath patchelf completions man help" -f -a "explain" -d 'Say of one file what it is, why it is believed to load the driver, and what the loader would find for it. Changes and runs nothing'
-complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand help; and not __fish_seen_subcommand_from fix check explain gpu-code runpath patchelf completions man help" -f -a "gpu-code" -d 'Say which GPUs each file carries code for, which all files run on, and which hold them back. Changes nothing'
-complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand help; and not __fish_seen_subcommand_from fix check explain gpu-code runpath patchelf completions man help" -f -a "runpath" -d 'Print, set, extend, shrink or remove the search path of the files named, whatever they load'
-complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand help; and not __fish_seen_subcommand_from fix check explain gpu-code runpath patchelf completions man help" -f -a "patchelf" -d 'Stand in for patchelf: its flags for search paths, with its meaning. So does a link to this program by that name'
-complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand help; and not __fish_seen_subcommand_from fix check explain gpu-code runpath patchelf completions man help" -f -a "completions" -d 'Print the completions of a shell'
-complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand help; and not __fish_seen_subcommand_from fix check explain gpu-code runpath patchelf completions man help" -f -a "man" -d 'Print the manual page of the program, or write all pages into a directory'
-complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand help; and not __fish_seen_subcommand_from fix check explain gpu-code runpath patchelf completions man help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand help; and not __fish_seen_subcommand_from fix check explain audit gpu-code runpath patchelf completions man help" -f -a "fix" -d 'Give every file that loads the driver the driver\'s directory, in place'
+complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand help; and not __fish_seen_subcommand_from fix check explain audit gpu-code runpath patchelf completions man help" -f -a "check" -d 'Say which files load the driver, whether its directory is in their search path, and why we think so. Changes nothing'
+complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand help; and not __fish_seen_subcommand_from fix check explain audit gpu-code runpath patchelf completions man help" -f -a "explain" -d 'Say of one file what it is, why it is believed to load the driver, and what the loader would find for it. Changes and runs nothing'
+complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand help; and not __fish_seen_subcommand_from fix check explain audit gpu-code runpath patchelf completions man help" -f -a "audit" -d 'Say which libraries files likely open, and whether the loader would find them. Changes and runs nothing'
+complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand help; and not __fish_seen_subcommand_from fix check explain audit gpu-code runpath patchelf completions man help" -f -a "gpu-code" -d 'Say which GPUs each file carries code for, which all files run on, and which hold them back. Changes nothing'
+complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand help; and not __fish_seen_subcommand_from fix check explain audit gpu-code runpath patchelf completions man help" -f -a "runpath" -d 'Print, set, extend, shrink or remove the search path of the files named, whatever they load'
+complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand help; and not __fish_seen_subcommand_from fix check explain audit gpu-code runpath patchelf completions man help" -f -a "patchelf" -d 'Stand in for patchelf: its flags for search paths, with its meaning. So does a link to this program by that name'
+complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand help; and not __fish_seen_subcommand_from fix check explain audit gpu-code runpath patchelf completions man help" -f -a "completions" -d 'Print the completions of a shell'
+complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand help; and not __fish_seen_subcommand_from fix check explain audit gpu-code runpath patchelf completions man help" -f -a "man" -d 'Print the manual page of the program, or write all pages into a directory'
+complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand help; and not __fish_seen_subcommand_from fix check explain audit gpu-code runpath patchelf completions man help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand help; and __fish_seen_subcommand_from runpath" -f -a "print" -d 'Print the search path; of several files, with their names and the tag'
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand help; and __fish_seen_subcommand_from runpath" -f -a "set" -d 'Set the search path to PATH, directories with colons between them'
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand help; and __fish_seen_subcommand_from runpath" -f -a "prepend" -d 'Put the directories of PATH first'

@@ -5,10 +5,12 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use object::elf;
 
 use crate::Error;
+use crate::audit::{Asker, Opening, openings_of};
 use crate::check::{Verdict, verdict};
 use crate::decide::{Current, entries, is_cuda_compat, is_stub_directory};
 use crate::detect::{Depth, Detection, DriverNames};
@@ -80,6 +82,8 @@ pub struct Subject {
     pub library_path: Option<Vec<u8>>,
     /// The driver libraries that it wants.
     pub libraries: Vec<Library>,
+    /// What it likely opens.
+    pub openings: Vec<Opening>,
     /// Whether search paths or libraries are too many, so that only the first ones are looked at.
     pub is_cut: bool,
 }
@@ -179,22 +183,26 @@ pub fn explain(path: &Path, options: &Options) -> Result<Explanation, (PathBuf, 
         chain.push(Link::open(loaded_by, root).map_err(of(loaded_by))?);
     }
     let facts = Facts::of(&image, &options.names, Some(Depth::All));
-    let subject = Subject::of(facts, &target, chain, options);
+    let objects: Vec<Object> = chain.iter().map(|link| link.object.clone()).collect();
+    let mut subject = Subject::of(facts, &target, chain, options);
+    let system = Arc::new(subject.system.clone());
+    let asker = Asker::new(&image, objects, system, root.clone(), &options.driver_dirs);
+    subject.openings = openings_of(&image, &asker, &options.names);
     Ok(Explanation { path: name, header, gpu_code, subject: Ok(subject) })
 }
 
-fn open(root: &Sysroot, path: &Path) -> Result<Option<Source>, Error> {
+pub(crate) fn open(root: &Sysroot, path: &Path) -> Result<Option<Source>, Error> {
     let place = root.locate(path).map_err(Error::io("cannot open"))?;
     // Below another root all links are followed already.
     Source::open(&place, if root.is_other() { Links::Refuse } else { Links::Follow })
 }
 
 /// One object of the chain from the file to the executable.
-struct Link {
+pub(crate) struct Link {
     path: PathBuf,
-    object: Object,
+    pub(crate) object: Object,
     is_executable: bool,
-    interpreter: Option<PathBuf>,
+    pub(crate) interpreter: Option<PathBuf>,
     /// Whether its search path is cut.
     is_cut: bool,
 }
@@ -207,7 +215,7 @@ impl Link {
         Ok(Self::of(&image, &name, root))
     }
 
-    fn of(image: &Image<'_>, name: &Path, root: &Sysroot) -> Self {
+    pub(crate) fn of(image: &Image<'_>, name: &Path, root: &Sysroot) -> Self {
         let interpreter = interpreter(image);
         let flags = image.dynamic.value(elf::DT_FLAGS_1).unwrap_or(0);
         let has_soname = image.dynamic.value(elf::DT_SONAME).is_some();
@@ -278,6 +286,7 @@ impl Subject {
             system,
             library_path: options.library_path.clone(),
             libraries,
+            openings: Vec::new(),
             is_cut,
         }
     }
@@ -285,7 +294,7 @@ impl Subject {
 
 impl Loader {
     /// The loader that the executable names, else the one of the architecture's ABI, else our own.
-    fn find(named: Option<&Path>, target: &Target, root: &Sysroot) -> Self {
+    pub(crate) fn find(named: Option<&Path>, target: &Target, root: &Sysroot) -> Self {
         let read = |path: &Path| {
             let source = open(root, path).ok()??;
             let fits = target.judge(source.bytes()) == Fit::Loads;
@@ -308,7 +317,7 @@ fn own_loader() -> Option<PathBuf> {
     interpreter(&Image::parse(source.bytes()).ok()?.ok()?)
 }
 
-fn system(loader: &Loader, target: &Target, root: &Sysroot) -> System {
+pub(crate) fn system(loader: &Loader, target: &Target, root: &Sysroot) -> System {
     let processor = Processor::of_this_machine();
     // glibc-hwcaps came with 2.33, which is also the first loader that tells its version; 2.37 dropped what was before.
     let (has_hwcaps, has_legacy) = match (&loader.path, loader.built_in.version) {
@@ -429,7 +438,7 @@ pub(crate) fn found_anyway(path: &Path, name: &[u8]) -> Option<Found> {
 }
 
 /// The files of a system.
-struct Disk<'a>(&'a Sysroot);
+pub(crate) struct Disk<'a>(pub(crate) &'a Sysroot);
 
 impl Files for Disk<'_> {
     fn open(&self, path: &[u8]) -> Opened {

@@ -23,12 +23,14 @@ macro_rules! pages {
 }
 
 /// The manual pages by file name; the first one is that of the program.
-const PAGES: [(&str, &str); 15] = pages![
+const PAGES: [(&str, &str); 17] = pages![
     "driver-runpath.1",
+    "driver-runpath-audit.1",
     "driver-runpath-check.1",
     "driver-runpath-completions.1",
     "driver-runpath-explain.1",
     "driver-runpath-fix.1",
+    "driver-runpath-gpu-code.1",
     "driver-runpath-man.1",
     "driver-runpath-patchelf.1",
     "driver-runpath-runpath-append.1",

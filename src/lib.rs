@@ -64,6 +64,8 @@ pub mod plan;
 pub mod verify;
 
 #[doc(hidden)]
+pub mod audit;
+#[doc(hidden)]
 pub mod check;
 mod copy;
 #[doc(hidden)]

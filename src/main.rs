@@ -18,6 +18,7 @@ use anyhow::{Context, anyhow, bail};
 use clap::error::ErrorKind;
 use clap::{Parser, ValueEnum};
 use driver_runpath::apply::Durability;
+use driver_runpath::audit;
 use driver_runpath::check::check;
 use driver_runpath::decide::{Policy, Tag};
 use driver_runpath::detect::{self, DriverNames};
@@ -27,8 +28,9 @@ use driver_runpath::gpu_code::{self, Requirement};
 use driver_runpath::links::Protection;
 use driver_runpath::patchelf::{self, Reader};
 use driver_runpath::report::{
-    Leniency, Mending, Printed, Screen, Status, Verbosity, Voice, check_json, check_text, error_line, explain_json,
-    explain_text, fix_json, fix_text, gpu_code_json, gpu_code_text, printable, printed, runpath_text,
+    AuditView, Leniency, Mending, Printed, Rigour, Screen, Status, Told, Verbosity, Voice, audit_json, audit_text,
+    check_json, check_text, error_line, explain_json, explain_text, fix_json, fix_text, gpu_code_json, gpu_code_text,
+    printable, printed, runpath_text,
 };
 use driver_runpath::runpath::{self, Operation};
 use driver_runpath::sysroot::Sysroot;
@@ -39,6 +41,7 @@ use arguments::{
 };
 use progress::Progress;
 
+use cli::audit::Audit;
 use cli::gpu_code::GpuCode;
 use cli::runpath::Action;
 use cli::{Check, Cli, Color, Command, Explain, Fix, Group, Names, Selection};
@@ -56,6 +59,7 @@ fn main() -> ExitCode {
         Command::Fix(command) => run_fix(command, color),
         Command::Check(command) => run_check(command, color),
         Command::Explain(command) => run_explain(command),
+        Command::Audit(command) => run_audit(command),
         Command::GpuCode(command) => run_gpu_code(command),
         Command::Runpath(command) => run_runpath(command.action),
         Command::Patchelf { arguments } => return run_patchelf(arguments),
@@ -199,6 +203,37 @@ fn run_explain(command: Explain) -> anyhow::Result<Status> {
     }
     out.flush()?;
     Ok(Status::Good)
+}
+
+fn run_audit(command: Audit) -> anyhow::Result<Status> {
+    let pattern = |text: &String| glob::Pattern::new(text).map_err(|why| anyhow!("--ignore {text}: {why}"));
+    let names = names(&command.names);
+    let options = audit::Options {
+        exclude: Exclude::new(command.exclude).map_err(|why| anyhow!("--exclude {why}"))?,
+        driver_dirs: driver_dirs(command.driver_link, &names)?,
+        names,
+        ignore: command.ignore.iter().map(pattern).collect::<anyhow::Result<_>>()?,
+        expect: command.expect,
+    };
+    let looked_at = Arc::default();
+    let report = {
+        let _progress = Progress::start(&looked_at);
+        audit::audit(&command.paths, &options, &looked_at)
+    };
+    let view = AuditView {
+        names: if command.missing { Told::Missing } else { Told::All },
+        rigour: if command.strict { Rigour::Strict } else { Rigour::Lax },
+    };
+    let leniency = if command.skip_damaged { Leniency::SkipDamaged } else { Leniency::None };
+    let voice = Voice { verbosity: verbosity(command.verbose, command.quiet), leniency, screen: None };
+    let (mut out, mut errors) = outputs();
+    if command.json {
+        writeln!(out, "{}", audit_json(&report, view, leniency)?)?;
+    } else {
+        audit_text(&report, view, &voice, &mut out, &mut errors)?;
+    }
+    out.flush()?;
+    Ok(report.status(leniency, view))
 }
 
 fn run_gpu_code(command: GpuCode) -> anyhow::Result<Status> {

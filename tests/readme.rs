@@ -107,7 +107,7 @@ fn console(command: &str) -> Result<String, Failed> {
 /// Options in the README's tables and examples are options of the program.
 fn options() -> Result<(), Failed> {
     let mut help = String::new();
-    for command in ["fix", "check", "explain", "gpu-code", "runpath set", "runpath shrink", "patchelf"] {
+    for command in ["fix", "check", "explain", "audit", "gpu-code", "runpath set", "runpath shrink", "patchelf"] {
         let words: Vec<OsString> = command.split(' ').map(OsString::from).collect();
         help.push_str(&output(Command::new(BINARY).args(words).arg("--help"))?);
     }

@@ -1,5 +1,6 @@
 //! What the user may say.
 
+pub mod audit;
 pub mod gpu_code;
 pub mod runpath;
 
@@ -14,6 +15,7 @@ Examples:
   driver-runpath fix --dry-run ~/venv   what would change
   driver-runpath fix ~/venv             give those files the driver's directory
   driver-runpath explain libfoo.so      where the loader would find the driver for one file
+  driver-runpath audit --missing ~/venv which libraries are opened and not found
   driver-runpath gpu-code ~/venv        which GPUs the files carry code for
   driver-runpath runpath print libfoo.so
 
@@ -124,6 +126,11 @@ pub enum Command {
     /// Exit status: 0, explained, whatever the answer; 2, an error.
     #[command(after_help = EXPLAIN_EXAMPLES)]
     Explain(Explain),
+    /// Say which libraries files likely open, and whether the loader would find them. Changes and runs nothing.
+    ///
+    /// Exit status: 0, told; 1, with --strict, something else is missing than what is expected to be; 2, an error.
+    #[command(after_help = audit::EXAMPLES)]
+    Audit(audit::Audit),
     /// Say which GPUs each file carries code for, which all files run on, and which hold them back. Changes nothing.
     ///
     /// Exit status: 0, all files run where they are required to; 1, some file would not; 2, an error.

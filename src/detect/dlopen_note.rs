@@ -15,14 +15,27 @@ const SECTION: &str = ".note.dlopen";
 /// A file can be made of nothing but broken notes.
 const MOST_WARNINGS: usize = 10;
 
-/// One element of the note. Its feature and priority say nothing about where the library lies.
-#[derive(Deserialize)]
-struct Declared {
-    soname: Vec<String>,
+/// One element of the note.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Declared {
+    pub(crate) soname: Vec<String>,
+    /// `required`, `recommended` or `suggested`.
+    pub(crate) priority: Option<String>,
+    pub(crate) description: Option<String>,
 }
 
 /// The driver SONAMEs that the file declares. What cannot be read becomes a warning.
 pub(super) fn declared(image: &Image<'_>, names: &DriverNames, warnings: &mut Vec<String>) -> Vec<Evidence> {
+    let all = elements(image, warnings).into_iter();
+    let sonames = all.flat_map(|(declared, place, offset)| {
+        declared.soname.into_iter().map(move |what| (what, place.clone(), offset))
+    });
+    let drivers = sonames.filter(|(soname, ..)| names.is_driver_soname(soname.as_bytes()));
+    drivers.map(|(what, place, offset)| Evidence { kind: EvidenceKind::DlopenNote, what, place, offset }).collect()
+}
+
+/// All that the file declares, with the section and the place of the note.
+pub(crate) fn elements(image: &Image<'_>, warnings: &mut Vec<String>) -> Vec<(Declared, String, FileOffset)> {
     let mut found = Vec::new();
     for (place, range, align) in note_ranges(image) {
         let Some(bytes) = image.bytes(&range) else { continue };
@@ -37,13 +50,8 @@ pub(super) fn declared(image: &Image<'_>, names: &DriverNames, warnings: &mut Ve
                 break;
             }
             let offset = FileOffset(range.start.0.saturating_add(note.desc_at as u64));
-            match sonames(note.desc) {
-                Ok(sonames) => found.extend(
-                    sonames
-                        .into_iter()
-                        .filter(|soname| names.is_driver_soname(soname.as_bytes()))
-                        .map(|what| Evidence { kind: EvidenceKind::DlopenNote, what, place: place.clone(), offset }),
-                ),
+            match read(note.desc) {
+                Ok(all) => found.extend(all.into_iter().map(|declared| (declared, place.clone(), offset))),
                 Err(error) => warnings.push(format!("its dlopen note at {offset} cannot be read: {error}")),
             }
         }
@@ -56,11 +64,10 @@ pub(super) fn declared(image: &Image<'_>, names: &DriverNames, warnings: &mut Ve
     found
 }
 
-/// The SONAMEs in a note's descriptor: JSON with NULs behind it.
-fn sonames(desc: &[u8]) -> serde_json::Result<Vec<String>> {
+/// The elements in a note's descriptor: JSON with NULs behind it.
+fn read(desc: &[u8]) -> serde_json::Result<Vec<Declared>> {
     let end = desc.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
-    let declared: Vec<Declared> = serde_json::from_slice(desc.get(..end).unwrap_or_default())?;
-    Ok(declared.into_iter().flat_map(|entry| entry.soname).collect())
+    serde_json::from_slice(desc.get(..end).unwrap_or_default())
 }
 
 /// Name, place and alignment of the note sections; without section headers, of the `PT_NOTE` segments.
@@ -93,14 +100,17 @@ mod tests {
         let desc = br#"[{"feature":"cuda","priority":"suggested","soname":["libcuda.so.1","libcuda.so"]},
             {"soname":["libnvidia-ml.so.1"]}]"#;
         let padded = [&desc[..], b"\0\0\0"].concat();
-        assert_eq!(sonames(&padded).expect("JSON"), ["libcuda.so.1", "libcuda.so", "libnvidia-ml.so.1"]);
+        let all = read(&padded).expect("JSON");
+        let sonames: Vec<String> = all.iter().flat_map(|declared| declared.soname.clone()).collect();
+        assert_eq!(sonames, ["libcuda.so.1", "libcuda.so", "libnvidia-ml.so.1"]);
+        assert_eq!(all[0].priority.as_deref(), Some("suggested"));
     }
 
     #[test]
     fn what_is_no_such_json_is_an_error() {
         for desc in ["", "\0", "{}", "[{}]", r#"[{"soname":"libcuda.so.1"}]"#, r#"[{"soname":["#, "\u{fffd}"] {
-            assert!(sonames(desc.as_bytes()).is_err(), "{desc}");
+            assert!(read(desc.as_bytes()).is_err(), "{desc}");
         }
-        assert!(sonames("[".repeat(1_000_000).as_bytes()).is_err());
+        assert!(read("[".repeat(1_000_000).as_bytes()).is_err());
     }
 }

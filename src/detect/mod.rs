@@ -2,14 +2,14 @@
 //!
 //! Pure: an image in, evidence out. Each kind of evidence is a file; [`detect`] asks them from the cheapest on.
 
-mod dlopen_note;
+pub(crate) mod dlopen_note;
 mod entry_points;
 mod formats;
 mod immediates;
 mod names;
 mod needed;
 mod purpose;
-mod regions;
+pub(crate) mod regions;
 mod strings;
 mod vectors;
 mod wide;
@@ -23,7 +23,7 @@ use regions::{Regions, regions};
 use strings::Search;
 
 /// The functions that open a library at run time. Aliases of glibc's own (`__libc_dlopen_mode`) are for glibc alone.
-const OPENERS: [&[u8]; 2] = [b"dlopen", b"dlmopen"];
+pub(crate) const OPENERS: [&[u8]; 2] = [b"dlopen", b"dlmopen"];
 
 /// A kind of evidence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]

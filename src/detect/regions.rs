@@ -11,12 +11,12 @@ use object::elf;
 use crate::elf::{FileOffset, Image, Section, Segment, Vaddr};
 
 /// Part of the file that can hold evidence.
-pub(super) struct Region<'data> {
-    pub(super) bytes: &'data [u8],
-    pub(super) offset: FileOffset,
+pub(crate) struct Region<'data> {
+    pub(crate) bytes: &'data [u8],
+    pub(crate) offset: FileOffset,
     /// The address of its first byte.
-    pub(super) addr: Vaddr,
-    pub(super) is_code: bool,
+    pub(crate) addr: Vaddr,
+    pub(crate) is_code: bool,
     place: Place<'data>,
 }
 
@@ -27,12 +27,12 @@ enum Place<'data> {
 
 impl Region<'_> {
     /// Whether the compiler may have put constants here. Segments can hold code and data.
-    pub(super) fn holds_data(&self) -> bool {
+    pub(crate) fn holds_data(&self) -> bool {
         !self.is_code || matches!(self.place, Place::Segment(_))
     }
 
     /// The section's name; without section headers the segment.
-    pub(super) fn place(&self) -> String {
+    pub(crate) fn place(&self) -> String {
         match self.place {
             Place::Section(name) => String::from_utf8_lossy(name).into_owned(),
             Place::Segment(index) => format!("segment {index}"),
@@ -42,11 +42,11 @@ impl Region<'_> {
 
 /// The regions of a file, and what is odd about them.
 #[derive(Default)]
-pub(super) struct Regions<'data> {
-    pub(super) list: Vec<Region<'data>>,
-    pub(super) warnings: Vec<String>,
+pub(crate) struct Regions<'data> {
+    pub(crate) list: Vec<Region<'data>>,
+    pub(crate) warnings: Vec<String>,
     /// Whether [`LIMIT`] took something away.
-    pub(super) limited: bool,
+    pub(crate) limited: bool,
 }
 
 /// Code and data of one object lie within 2 GiB of each other in every small code model (x86-64 psABI, "Code Models");
@@ -57,7 +57,7 @@ const LIMIT: u64 = 1 << 31;
 const SKIPPED: [&[u8]; 5] = [b".nv_fatbin", b"__nv_relfatbin", b".eh_frame", b".eh_frame_hdr", b".gcc_except_table"];
 
 /// Data first, code last: names are seldom in code.
-pub(super) fn regions<'data>(image: &Image<'data>) -> Regions<'data> {
+pub(crate) fn regions<'data>(image: &Image<'data>) -> Regions<'data> {
     let mut warnings: Vec<String> = contradiction(image).into_iter().collect();
     // One that lies outside the file may have been the one with the strings.
     let is_damaged = image.sections.damage().is_some();

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::audit::{OpeningRecord, opening_record};
 use super::gpu_code_json::CodeRecord;
 use super::json::{DriverRecord, EvidenceRecord, Text, evidence, verdict_name};
 use super::machine;
@@ -66,6 +67,8 @@ struct SubjectRecord {
     loader: LoaderRecord,
     ld_library_path: Option<Text>,
     libraries: Vec<LibraryRecord>,
+    /// All that it likely opens.
+    opens: Vec<OpeningRecord>,
     /// Only the first entries and libraries are looked at.
     is_cut: bool,
 }
@@ -202,6 +205,7 @@ fn subject_record(subject: &Subject) -> SubjectRecord {
         },
         ld_library_path: subject.library_path.as_deref().map(Text::of),
         libraries: subject.libraries.iter().map(|library| library_record(library, subject)).collect(),
+        opens: subject.openings.iter().map(opening_record).collect(),
         is_cut: subject.is_cut,
     }
 }
@@ -245,7 +249,7 @@ fn found_record(found: &Found) -> FoundRecord {
     }
 }
 
-fn rule(rule: Rule) -> &'static str {
+pub(super) fn rule(rule: Rule) -> &'static str {
     match rule {
         Rule::Rpath(_) => "rpath",
         Rule::LibraryPath => "ld-library-path",

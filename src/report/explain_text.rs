@@ -6,7 +6,7 @@ use object::elf;
 
 use super::check_text::verdict_words;
 use super::text::{evidence, harmless, name, quoted};
-use super::{gpu_code, machine};
+use super::{audit, gpu_code, machine};
 use crate::explain::{Entry, Explanation, Found, Library, MOST_ENTRIES, MOST_LIBRARIES, Subject};
 use crate::loader::{Directory, Dropped, Ending, Header, Outcome, Rule, Stage, Try};
 
@@ -44,11 +44,28 @@ pub fn explain_text(explanation: &Explanation, out: &mut impl Write) -> io::Resu
         writeln!(out)?;
         draw(&library_tree(library, subject), out)?;
     }
+    openings(subject, out)?;
     let notes = notes(subject);
     if !notes.is_empty() {
         writeln!(out)?;
     }
     notes.iter().try_for_each(|note| writeln!(out, "note: {note}"))
+}
+
+/// What it opens beside the driver's libraries, which have a search of their own above.
+fn openings(subject: &Subject, out: &mut impl Write) -> io::Result<()> {
+    let is_driver = |name: &str| subject.libraries.iter().any(|library| library.name == name.as_bytes());
+    let others = subject.openings.iter().filter(|opening| !is_driver(&opening.named.name));
+    let lines = others.map(|opening| {
+        let found = audit::found(&opening.lookup);
+        Node::leaf(format!("{}: {found}", harmless(opening.named.name.as_bytes())))
+    });
+    let children: Vec<Node> = lines.collect();
+    if children.is_empty() {
+        return Ok(());
+    }
+    writeln!(out)?;
+    draw(&Node { line: "it likely opens, too".to_owned(), children }, out)
 }
 
 fn kind(header: &Header) -> String {

@@ -1,5 +1,6 @@
 //! What is said about a run: lines for people, JSON for programs.
 
+mod audit;
 mod check_text;
 mod explain_json;
 mod explain_text;
@@ -12,6 +13,7 @@ mod screen;
 mod text;
 mod totals;
 
+pub use audit::{AuditView, Rigour, Told, audit_json, audit_text};
 pub use check_text::{Mending, check_text};
 pub use explain_json::{EXPLAIN_SCHEMA, explain_json};
 pub use explain_text::explain_text;

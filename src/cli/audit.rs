@@ -1,0 +1,70 @@
+//! What the user may say to `audit`.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::Names;
+
+/// Shown behind the options.
+pub const EXAMPLES: &str = "\
+Examples:
+  driver-runpath audit lib/libfoo.so            the libraries that it likely opens, and what is found for them
+  driver-runpath audit --missing ~/venv         those alone that are not found
+  driver-runpath audit --missing --strict --expect libnccl-net.so out
+                                                exit status 1 unless that one alone is missing
+
+What is found is what glibc's loader would find from that file, on this system, without LD_LIBRARY_PATH.";
+
+/// Options of `audit`.
+#[derive(Debug, Args)]
+pub struct Audit {
+    /// Files, and directories to walk. Links are followed where named, not where found.
+    #[arg(required = true, value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+
+    /// Only what is not found.
+    #[arg(long)]
+    pub missing: bool,
+
+    /// Exit with status 1 where something is missing that is not expected, or expected and not missing.
+    #[arg(long)]
+    pub strict: bool,
+
+    /// A name that is missing for a good reason.
+    #[arg(long, value_name = "NAME")]
+    pub expect: Vec<String>,
+
+    /// Names to say nothing about.
+    #[arg(long, value_name = "GLOB")]
+    pub ignore: Vec<String>,
+
+    /// The link to the running driver.
+    #[arg(long, value_name = "DIR")]
+    pub driver_link: Option<OsString>,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub names: Names,
+
+    /// Pass over what matches, in directories: a name, or with a slash a path from PATH on.
+    #[arg(long, value_name = "GLOB")]
+    pub exclude: Vec<String>,
+
+    /// A damaged ELF file found in a directory is worth a warning, not an error.
+    #[arg(long)]
+    pub skip_damaged: bool,
+
+    /// Say less: no lines for single files; twice: errors alone.
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    pub quiet: u8,
+
+    /// Say more: names in messages and other text, too.
+    #[arg(short, long, conflicts_with = "quiet")]
+    pub verbose: bool,
+
+    /// Print one JSON document.
+    #[arg(long)]
+    pub json: bool,
+}
