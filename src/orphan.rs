@@ -3,6 +3,7 @@
 //! A file without a search path looks for its libraries in the `DT_RPATH` of those that load it. A first `DT_RUNPATH` ends
 //! that (glibc, elf/dl-load.c, `_dl_map_object`). The tree shows such an inheritance; a single file does not.
 
+use std::cell::LazyCell;
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -23,7 +24,7 @@ const DEFAULT_DIRS: [&str; 4] = ["/lib", "/lib64", "/usr/lib", "/usr/lib64"];
 /// A warning for a file at `path` that gets its first search path, a `DT_RUNPATH` of the value `new`, where that leaves it
 /// without one of its libraries unless it was without it before.
 pub fn warning(path: &Path, facts: &Facts, new: &[u8], names: &DriverNames) -> Option<String> {
-    let cache = fs::read("/etc/ld.so.cache").unwrap_or_default();
+    let cache = LazyCell::new(|| fs::read("/etc/ld.so.cache").unwrap_or_default());
     let is_found = |name: &[u8]| {
         let own = entries(new).map(|entry| expand_origin(entry, path));
         let default = DEFAULT_DIRS.iter().map(|dir| Path::new(dir).to_owned());
