@@ -75,14 +75,14 @@ complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand audit" -l 
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand audit" -l strict -d 'Exit with status 1 where something is missing that is not expected, or expected and not missing'
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand audit" -l skip-damaged -d 'A damaged ELF file found in a directory is worth a warning, not an error'
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand audit" -s q -l quiet -d 'Say less: no lines for single files; twice: errors alone'
-complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand audit" -s v -l verbose -d 'Say more: names in messages and other text, too'
+complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand audit" -s v -l verbose -d 'Say more of each file'
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand audit" -l json -d 'Print one JSON document'
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand audit" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand gpu-code" -l require -d 'GPUs on which each file must run: 8.6, 86 or sm_86; with +PTX behind it, on all later ones, too. 9.0a asks for code with all that such a GPU can do. A name such as gfx90a is for files with code for AMD\'s GPUs' -r
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand gpu-code" -l exclude -d 'Pass over what matches, in directories: a name, or with a slash a path from PATH on' -r
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand gpu-code" -l skip-damaged -d 'A damaged ELF file found in a directory is worth a warning, not an error'
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand gpu-code" -s q -l quiet -d 'Say less: no lines for single files; twice: errors alone'
-complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand gpu-code" -s v -l verbose -d 'Say more: the counts and bytes of each file'
+complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand gpu-code" -s v -l verbose -d 'Say more of each file'
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand gpu-code" -l json -d 'Print one JSON document'
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand gpu-code" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand runpath; and not __fish_seen_subcommand_from print set prepend append remove shrink" -s h -l help -d 'Print help (see more with \'--help\')'
