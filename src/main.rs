@@ -44,6 +44,7 @@ use progress::Progress;
 use cli::audit::Audit;
 use cli::gpu_code::GpuCode;
 use cli::runpath::Action;
+use cli::telling::Telling;
 use cli::{Check, Cli, Color, Command, Explain, Fix, Group, Names, Selection};
 
 fn main() -> ExitCode {
@@ -209,7 +210,7 @@ fn run_audit(command: Audit) -> anyhow::Result<Status> {
     let pattern = |text: &String| glob::Pattern::new(text).map_err(|why| anyhow!("--ignore {text}: {why}"));
     let names = names(&command.names);
     let options = audit::Options {
-        exclude: Exclude::new(command.exclude).map_err(|why| anyhow!("--exclude {why}"))?,
+        exclude: exclude_of(&command.telling)?,
         driver_dirs: driver_dirs(command.driver_link, &names)?,
         names,
         ignore: command.ignore.iter().map(pattern).collect::<anyhow::Result<_>>()?,
@@ -224,10 +225,10 @@ fn run_audit(command: Audit) -> anyhow::Result<Status> {
         names: if command.missing { Told::Missing } else { Told::All },
         rigour: if command.strict { Rigour::Strict } else { Rigour::Lax },
     };
-    let leniency = if command.skip_damaged { Leniency::SkipDamaged } else { Leniency::None };
-    let voice = Voice { verbosity: verbosity(command.verbose, command.quiet), leniency, screen: None };
+    let voice = voice_of(&command.telling);
+    let leniency = voice.leniency;
     let (mut out, mut errors) = outputs();
-    if command.json {
+    if command.telling.json {
         writeln!(out, "{}", audit_json(&report, view, leniency)?)?;
     } else {
         audit_text(&report, view, &voice, &mut out, &mut errors)?;
@@ -239,22 +240,31 @@ fn run_audit(command: Audit) -> anyhow::Result<Status> {
 fn run_gpu_code(command: GpuCode) -> anyhow::Result<Status> {
     let required: Result<Vec<Requirement>, String> = command.require.iter().map(|wish| wish.parse()).collect();
     let required = required.map_err(|why| anyhow!("--require {why}"))?;
-    let exclude = Exclude::new(command.exclude).map_err(|why| anyhow!("--exclude {why}"))?;
+    let exclude = exclude_of(&command.telling)?;
     let looked_at = Arc::default();
     let report = {
         let _progress = Progress::start(&looked_at);
         gpu_code::survey(&command.paths, &exclude, &required, &looked_at)
     };
-    let leniency = if command.skip_damaged { Leniency::SkipDamaged } else { Leniency::None };
-    let voice = Voice { verbosity: verbosity(command.verbose, command.quiet), leniency, screen: None };
+    let voice = voice_of(&command.telling);
+    let leniency = voice.leniency;
     let (mut out, mut errors) = outputs();
-    if command.json {
+    if command.telling.json {
         writeln!(out, "{}", gpu_code_json(&report, leniency)?)?;
     } else {
         gpu_code_text(&report, &voice, &mut out, &mut errors)?;
     }
     out.flush()?;
     Ok(report.status(leniency))
+}
+
+fn exclude_of(telling: &Telling) -> anyhow::Result<Exclude> {
+    Exclude::new(telling.exclude.clone()).map_err(|why| anyhow!("--exclude {why}"))
+}
+
+fn voice_of(telling: &Telling) -> Voice {
+    let leniency = if telling.skip_damaged { Leniency::SkipDamaged } else { Leniency::None };
+    Voice { verbosity: verbosity(telling.verbose, telling.quiet), leniency, screen: None }
 }
 
 fn names(wanted: &Names) -> DriverNames {

@@ -3,6 +3,7 @@
 pub mod audit;
 pub mod gpu_code;
 pub mod runpath;
+pub mod telling;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
