@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use object::elf;
 
 use crate::Error;
+use crate::archive::not_elf;
 use crate::check::{Verdict, verdict};
 use crate::decide::{Current, entries, is_cuda_compat, is_stub_directory};
 use crate::detect::{Depth, Detection, DriverNames};
@@ -157,6 +158,9 @@ pub fn explain(path: &Path, options: &Options) -> Result<Explanation, (PathBuf, 
     let root = &options.sysroot;
     let name = root.name(path).map_err(Error::io("cannot look at it")).map_err(of(path))?;
     let Some(source) = open(root, &name).map_err(of(path))? else {
+        if let archive @ Error::Archive(_) = not_elf(path) {
+            return Err(of(path)(archive));
+        }
         return Ok(Explanation { path: name, header: None, subject: Err(NotCandidate::NotElf) });
     };
     let header = Header::read(source.bytes());

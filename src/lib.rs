@@ -54,6 +54,7 @@
 )]
 
 pub mod apply;
+mod archive;
 pub mod decide;
 pub mod detect;
 pub mod elf;

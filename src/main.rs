@@ -182,20 +182,34 @@ fn run_explain(command: Explain) -> anyhow::Result<Status> {
         library_path: library_path.map(OsString::into_vec),
     };
     let (mut out, mut errors) = outputs();
-    let explanation = match explain(&command.file, &options) {
-        Ok(explanation) => explanation,
-        Err((path, error)) => {
-            error_line(&path, &error, &mut errors)?;
-            return Ok(Status::Error);
+    let mut worst = Status::Good;
+    for (index, file) in command.files.iter().enumerate() {
+        if file.is_dir() {
+            let name = printable(file.as_os_str().as_encoded_bytes());
+            writeln!(
+                errors,
+                "error: {name}: a directory, and explain looks at single files: driver-runpath check {}",
+                quoted(file.as_os_str())
+            )?;
+            worst = Status::Error;
+            continue;
         }
-    };
-    if command.json {
-        writeln!(out, "{}", explain_json(&explanation)?)?;
-    } else {
-        explain_text(&explanation, &mut out)?;
+        match explain(file, &options) {
+            Ok(explanation) if command.json => writeln!(out, "{}", explain_json(&explanation)?)?,
+            Ok(explanation) => {
+                if index > 0 {
+                    writeln!(out)?;
+                }
+                explain_text(&explanation, &mut out)?;
+            }
+            Err((path, error)) => {
+                error_line(&path, &error, &mut errors)?;
+                worst = Status::Error;
+            }
+        }
     }
     out.flush()?;
-    Ok(Status::Good)
+    Ok(worst)
 }
 
 fn names(wanted: &Names) -> DriverNames {
@@ -325,14 +339,18 @@ fn new_path(path: OsString, operation: &str, allow_relative: bool) -> anyhow::Re
 
 fn print_runpaths(files: &[PathBuf]) -> anyhow::Result<Status> {
     let (mut out, mut errors) = outputs();
-    let mut worst = Status::Good;
-    let how = match (files.len() > 1, io::stdout().is_terminal()) {
+    let how = match (files.len() > 1 || files.iter().any(|file| file.is_dir()), io::stdout().is_terminal()) {
         (true, _) => Printed::WithName,
         (false, true) => Printed::Harmless,
         (false, false) => Printed::Bytes,
     };
-    for file in files {
-        worst = worst.max(printed(file, &runpath::print(file), how, &mut out, &mut errors)?);
+    let found = files.iter().flat_map(|file| match file.is_dir() {
+        true => runpath::print_tree(file),
+        false => vec![(file.clone(), runpath::print(file))],
+    });
+    let mut worst = Status::Good;
+    for (file, found) in found {
+        worst = worst.max(printed(&file, &found, how, &mut out, &mut errors)?);
     }
     out.flush()?;
     Ok(worst)

@@ -17,7 +17,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, openat, statat};
 use rustix::io::Errno;
 
 use crate::Error;
-use crate::elf::NotCandidate;
+use crate::archive::not_elf;
 pub use crate::exclude::Exclude;
 use crate::links::COPY_PREFIX;
 use crate::place::{NameKey, Place, Root};
@@ -279,7 +279,7 @@ impl<T: Send, L: Fn(&Path, Source, Links) -> T + Sync> Walk<'_, L, T> {
             Ok(None) => {
                 self.others.fetch_add(1, Ordering::Relaxed);
                 if links == Links::Follow {
-                    self.problem(path(), Error::NotCandidate(NotCandidate::NotElf));
+                    self.problem(path(), not_elf(&path()));
                 }
                 return;
             }
