@@ -93,6 +93,7 @@ pub mod patchelf;
 #[doc(hidden)]
 pub mod place;
 mod privileges;
+mod pseudo;
 #[doc(hidden)]
 pub mod report;
 #[doc(hidden)]
@@ -105,5 +106,7 @@ pub mod sysroot;
 pub mod tree;
 #[doc(hidden)]
 pub mod walk;
+#[doc(hidden)]
+pub mod watch;
 
 pub use error::Error;

@@ -108,11 +108,11 @@ fn run_fix(command: Fix, color: Color) -> anyhow::Result<Status> {
         dry_run: command.dry_run,
         durability: durability(command.sync),
         exclude: exclude(&selection)?,
-        looked_at: Arc::default(),
+        watch: Arc::default(),
         protection: Protection { store: store_to_protect(), break_links: command.break_links },
     };
     let report = {
-        let _progress = Progress::start(&options.looked_at);
+        let _progress = Progress::start(&options.watch);
         fix(&selection.paths, &options)
     };
     let voice = voice(&selection, color);
@@ -131,17 +131,17 @@ fn run_fix(command: Fix, color: Color) -> anyhow::Result<Status> {
 
 fn run_check(command: Check, color: Color) -> anyhow::Result<Status> {
     let selection = command.selection;
-    let looked_at = Arc::default();
+    let watch = Arc::default();
     let exclude = exclude(&selection)?;
     let report = {
-        let _progress = Progress::start(&looked_at);
+        let _progress = Progress::start(&watch);
         check(
             &selection.paths,
             &exclude,
             &names(&selection.names),
             &driver_dirs(selection.driver_link.clone(), &names(&selection.names))?,
             &Protection { store: store_to_protect(), break_links: false },
-            &looked_at,
+            &watch,
         )
     };
     let voice = voice(&selection, color);

@@ -453,3 +453,31 @@ fn an_archive_is_to_be_unpacked_first() -> Done {
     // Found in a directory it is one of the files that are no ELF files.
     same(run("check FILE", &[lab.root()]).expect(0)?.err.as_str(), "", "errors")
 }
+
+#[test]
+fn file_systems_that_the_kernel_makes_up_are_not_walked_into() -> Done {
+    let ran = run("check /proc", &[]).expect(2)?;
+    says(&ran, &["/proc: a file system that the kernel makes up (proc)", "0 ELF files"])?;
+    same(ran.err.lines().count(), 1, "lines of errors")
+}
+
+/// Neither is what is empty worth an error.
+#[test]
+fn an_empty_file_that_cannot_be_read_is_no_error() -> Done {
+    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::process::CommandExt;
+    const NOBODY: u32 = 65534;
+    let lab = Lab::new()?;
+    fs::set_permissions(lab.root(), fs::Permissions::from_mode(0o755))?;
+    fs::create_dir(lab.path("t"))?;
+    fs::write(lab.path("t/lock"), "")?;
+    fs::set_permissions(lab.path("t/lock"), fs::Permissions::from_mode(0))?;
+    let binary = lab.path("driver-runpath");
+    support::lab::succeed(std::process::Command::new("cp").arg(env!("CARGO_BIN_EXE_driver-runpath")).arg(&binary))?;
+    let mut command = std::process::Command::new(&binary);
+    if rustix::process::geteuid().is_root() {
+        command.uid(NOBODY).gid(NOBODY);
+    }
+    let ran = support::lab::run_copy(command.arg("check").arg(lab.path("t")))?.expect(0)?;
+    same(ran.err.as_str(), "", "errors")
+}
