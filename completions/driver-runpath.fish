@@ -31,7 +31,7 @@ complete -c driver-runpath -n "__fish_driver_runpath_needs_command" -s h -l help
 complete -c driver-runpath -n "__fish_driver_runpath_needs_command" -s V -l version -d 'Print version'
 complete -c driver-runpath -n "__fish_driver_runpath_needs_command" -f -a "fix" -d 'Give every file that loads the driver the driver\'s directory, in place'
 complete -c driver-runpath -n "__fish_driver_runpath_needs_command" -f -a "check" -d 'Say which files load the driver, whether its directory is in their search path, and why we think so. Changes nothing'
-complete -c driver-runpath -n "__fish_driver_runpath_needs_command" -f -a "explain" -d 'Say of one file what it is, why it is believed to load the driver, and what the loader would find for it. Changes and runs nothing'
+complete -c driver-runpath -n "__fish_driver_runpath_needs_command" -f -a "explain" -d 'Say of each file what it is, why it is believed to load the driver, and what the loader would find for it. Changes and runs nothing'
 complete -c driver-runpath -n "__fish_driver_runpath_needs_command" -f -a "audit" -d 'Say which libraries files likely open, and whether the loader would find them. Changes and runs nothing'
 complete -c driver-runpath -n "__fish_driver_runpath_needs_command" -f -a "gpu-code" -d 'Say which GPUs each file carries code for, which all files run on, and which hold them back. Changes nothing'
 complete -c driver-runpath -n "__fish_driver_runpath_needs_command" -f -a "runpath" -d 'Print, set, extend, shrink or remove the search path of the files named, whatever they load'
@@ -81,7 +81,7 @@ complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand explain" -
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand explain" -l color -d 'When the report is coloured; auto: on a terminal, unless NO_COLOR and its like say otherwise' -r -f -a "auto\t'On a terminal'
 always\t'As on a terminal, wherever it goes'
 never\t'Not at all'"
-complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand explain" -l json -d 'Print one JSON document'
+complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand explain" -l json -d 'Print one JSON document for each file'
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand explain" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand explain" -s V -l version -d 'Print version'
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand audit" -l expect -d 'A name that is missing for a good reason' -r
@@ -229,7 +229,7 @@ complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand man" -s h 
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand man" -s V -l version -d 'Print version'
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand help; and not __fish_seen_subcommand_from fix check explain audit gpu-code runpath patchelf completions man help" -f -a "fix" -d 'Give every file that loads the driver the driver\'s directory, in place'
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand help; and not __fish_seen_subcommand_from fix check explain audit gpu-code runpath patchelf completions man help" -f -a "check" -d 'Say which files load the driver, whether its directory is in their search path, and why we think so. Changes nothing'
-complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand help; and not __fish_seen_subcommand_from fix check explain audit gpu-code runpath patchelf completions man help" -f -a "explain" -d 'Say of one file what it is, why it is believed to load the driver, and what the loader would find for it. Changes and runs nothing'
+complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand help; and not __fish_seen_subcommand_from fix check explain audit gpu-code runpath patchelf completions man help" -f -a "explain" -d 'Say of each file what it is, why it is believed to load the driver, and what the loader would find for it. Changes and runs nothing'
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand help; and not __fish_seen_subcommand_from fix check explain audit gpu-code runpath patchelf completions man help" -f -a "audit" -d 'Say which libraries files likely open, and whether the loader would find them. Changes and runs nothing'
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand help; and not __fish_seen_subcommand_from fix check explain audit gpu-code runpath patchelf completions man help" -f -a "gpu-code" -d 'Say which GPUs each file carries code for, which all files run on, and which hold them back. Changes nothing'
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand help; and not __fish_seen_subcommand_from fix check explain audit gpu-code runpath patchelf completions man help" -f -a "runpath" -d 'Print, set, extend, shrink or remove the search path of the files named, whatever they load'

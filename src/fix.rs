@@ -5,7 +5,6 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::Error;
@@ -20,6 +19,7 @@ use crate::plan::{Change, EntryFor, Rung};
 use crate::source::{Links, Source};
 use crate::tree::{Tree, expand_origin, has_unknown_token};
 use crate::walk::{Exclude, Found, Walked, for_each_file, walk};
+use crate::watch::Watch;
 
 /// Where drivers lie, by the kind of file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,8 +58,8 @@ pub struct Options {
     pub protection: Protection,
     /// What the walk passes over.
     pub exclude: Exclude,
-    /// Counts the ELF files looked at so far, for whoever shows progress.
-    pub looked_at: Arc<AtomicU64>,
+    /// How far the run has got, for whoever shows it.
+    pub watch: Arc<Watch>,
 }
 
 /// What was done, or would be, with one ELF file.
@@ -136,8 +136,11 @@ pub fn fix(paths: &[PathBuf], options: &Options) -> Report {
     let start = Instant::now();
     let depth = if options.find_names { Depth::FirstName } else { Depth::First };
     let depth = (!options.all).then_some(depth);
-    let Walked { files, problems, others } = survey(paths, &options.exclude, &options.names, depth, &options.looked_at);
+    let Walked { files, problems, others } = survey(paths, &options.exclude, &options.names, depth, &options.watch);
     let tree = tree_of(&files);
+    let is_taken = |facts: &Facts| options.all || facts.detection.loads_driver();
+    let taken = files.iter().filter(|found| matches!(&found.seen, Ok(Ok(facts)) if is_taken(facts)));
+    options.watch.will_edit(taken.count() as u64);
     let outcome_of = |found: &Found<Surveyed>| {
         let facts = found.seen.as_ref().ok()?.as_ref().ok()?;
         Some(outcome(found, facts, &tree, options))
@@ -186,13 +189,13 @@ pub(crate) const INTERRUPTED: &str = "a run was killed while it edited this file
                            \"fix\" on it takes that edit back and starts anew";
 pub(crate) const TAKEN_BACK: &str = "took back the edit of a run that was killed";
 
-/// Walks `paths` and reads the facts of every ELF file; `looked_at` counts them.
+/// Walks `paths` and reads the facts of every ELF file; `watch` is told.
 pub fn survey(
     paths: &[PathBuf],
     exclude: &Exclude,
     names: &DriverNames,
     depth: Option<Depth>,
-    looked_at: &AtomicU64,
+    watch: &Watch,
 ) -> Walked<Surveyed> {
     let facts = |source: &Source| -> Surveyed {
         let image = Image::parse(source.bytes())?;
@@ -203,8 +206,8 @@ pub fn survey(
         source.check_whole()?;
         Ok(facts)
     };
-    walk(paths, exclude, |_, source, _| {
-        looked_at.fetch_add(1, Ordering::Relaxed);
+    walk(paths, exclude, |path, source, _| {
+        watch.looks_at(path);
         match facts(&source) {
             // Another run may be in the middle of an edit: once more, when it is done.
             Err(error @ (Error::Malformed(_) | Error::Changed)) => match source.locked() {
@@ -265,6 +268,7 @@ fn fix_file(
     options: &Options,
 ) -> Result<(Option<Changed>, Taken), Error> {
     let others = found.other_names();
+    options.watch.edits(&found.path);
     let name = found.place().look_up().map_err(Error::io("cannot open"))?;
     let opened = Opened::locked(&name)?.ok_or(Error::Changed)?;
     opened.check_inode(found.identity.inode)?;

@@ -54,6 +54,7 @@
 )]
 
 pub mod apply;
+mod archive;
 pub mod decide;
 pub mod detect;
 pub mod elf;
@@ -97,6 +98,7 @@ pub mod patchelf;
 #[doc(hidden)]
 pub mod place;
 mod privileges;
+mod pseudo;
 #[doc(hidden)]
 pub mod report;
 #[doc(hidden)]
@@ -109,5 +111,7 @@ pub mod sysroot;
 pub mod tree;
 #[doc(hidden)]
 pub mod walk;
+#[doc(hidden)]
+pub mod watch;
 
 pub use error::Error;

@@ -116,11 +116,11 @@ fn run_fix(command: Fix, color: Color) -> anyhow::Result<Status> {
         dry_run: command.dry_run,
         durability: durability(command.sync),
         exclude: exclude(&selection)?,
-        looked_at: Arc::default(),
+        watch: Arc::default(),
         protection: Protection { store: store_to_protect(), break_links: command.break_links },
     };
     let report = {
-        let _progress = Progress::start(&options.looked_at);
+        let _progress = Progress::start(&options.watch);
         fix(&selection.paths, &options)
     };
     let voice = voice(&selection, color);
@@ -139,17 +139,17 @@ fn run_fix(command: Fix, color: Color) -> anyhow::Result<Status> {
 
 fn run_check(command: Check, color: Color) -> anyhow::Result<Status> {
     let selection = command.selection;
-    let looked_at = Arc::default();
+    let watch = Arc::default();
     let exclude = exclude(&selection)?;
     let report = {
-        let _progress = Progress::start(&looked_at);
+        let _progress = Progress::start(&watch);
         check(
             &selection.paths,
             &exclude,
             &names(&selection.names),
             &driver_dirs(selection.driver_link.clone(), &names(&selection.names))?,
             &Protection { store: store_to_protect(), break_links: false },
-            &looked_at,
+            &watch,
         )
     };
     let voice = voice(&selection, color);
@@ -190,20 +190,34 @@ fn run_explain(command: Explain) -> anyhow::Result<Status> {
         library_path: library_path.map(OsString::into_vec),
     };
     let (mut out, mut errors) = outputs();
-    let explanation = match explain(&command.file, &options) {
-        Ok(explanation) => explanation,
-        Err((path, error)) => {
-            error_line(&path, &error, &mut errors)?;
-            return Ok(Status::Error);
+    let mut worst = Status::Good;
+    for (index, file) in command.files.iter().enumerate() {
+        if file.is_dir() {
+            let name = printable(file.as_os_str().as_encoded_bytes());
+            writeln!(
+                errors,
+                "error: {name}: a directory, and explain looks at single files: driver-runpath check {}",
+                quoted(file.as_os_str())
+            )?;
+            worst = Status::Error;
+            continue;
         }
-    };
-    if command.json {
-        writeln!(out, "{}", explain_json(&explanation)?)?;
-    } else {
-        explain_text(&explanation, &mut out)?;
+        match explain(file, &options) {
+            Ok(explanation) if command.json => writeln!(out, "{}", explain_json(&explanation)?)?,
+            Ok(explanation) => {
+                if index > 0 {
+                    writeln!(out)?;
+                }
+                explain_text(&explanation, &mut out)?;
+            }
+            Err((path, error)) => {
+                error_line(&path, &error, &mut errors)?;
+                worst = Status::Error;
+            }
+        }
     }
     out.flush()?;
-    Ok(Status::Good)
+    Ok(worst)
 }
 
 fn run_audit(command: Audit) -> anyhow::Result<Status> {
@@ -216,10 +230,10 @@ fn run_audit(command: Audit) -> anyhow::Result<Status> {
         ignore: command.ignore.iter().map(pattern).collect::<anyhow::Result<_>>()?,
         expect: command.expect,
     };
-    let looked_at = Arc::default();
+    let watch = Arc::default();
     let report = {
-        let _progress = Progress::start(&looked_at);
-        audit::audit(&command.paths, &options, &looked_at)
+        let _progress = Progress::start(&watch);
+        audit::audit(&command.paths, &options, &watch)
     };
     let view = AuditView {
         names: if command.missing { Told::Missing } else { Told::All },
@@ -241,10 +255,10 @@ fn run_gpu_code(command: GpuCode) -> anyhow::Result<Status> {
     let required: Result<Vec<Requirement>, String> = command.require.iter().map(|wish| wish.parse()).collect();
     let required = required.map_err(|why| anyhow!("--require {why}"))?;
     let exclude = exclude_of(&command.telling)?;
-    let looked_at = Arc::default();
+    let watch = Arc::default();
     let report = {
-        let _progress = Progress::start(&looked_at);
-        gpu_code::survey(&command.paths, &exclude, &required, &looked_at)
+        let _progress = Progress::start(&watch);
+        gpu_code::survey(&command.paths, &exclude, &required, &watch)
     };
     let voice = voice_of(&command.telling);
     let leniency = voice.leniency;
@@ -400,14 +414,18 @@ fn new_path(path: OsString, operation: &str, allow_relative: bool) -> anyhow::Re
 
 fn print_runpaths(files: &[PathBuf]) -> anyhow::Result<Status> {
     let (mut out, mut errors) = outputs();
-    let mut worst = Status::Good;
-    let how = match (files.len() > 1, io::stdout().is_terminal()) {
+    let how = match (files.len() > 1 || files.iter().any(|file| file.is_dir()), io::stdout().is_terminal()) {
         (true, _) => Printed::WithName,
         (false, true) => Printed::Harmless,
         (false, false) => Printed::Bytes,
     };
-    for file in files {
-        worst = worst.max(printed(file, &runpath::print(file), how, &mut out, &mut errors)?);
+    let found = files.iter().flat_map(|file| match file.is_dir() {
+        true => runpath::print_tree(file),
+        false => vec![(file.clone(), runpath::print(file))],
+    });
+    let mut worst = Status::Good;
+    for (file, found) in found {
+        worst = worst.max(printed(&file, &found, how, &mut out, &mut errors)?);
     }
     out.flush()?;
     Ok(worst)

@@ -17,10 +17,11 @@ use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir, openat, statat};
 use rustix::io::Errno;
 
 use crate::Error;
-use crate::elf::NotCandidate;
+use crate::archive::not_elf;
 pub use crate::exclude::Exclude;
 use crate::links::COPY_PREFIX;
 use crate::place::{NameKey, Place, Root};
+use crate::pseudo::pseudo;
 use crate::source::{Identity, Links, Source, Take};
 
 /// What the walk came upon.
@@ -218,6 +219,12 @@ impl<T: Send, L: Fn(&Path, Source, Links) -> T + Sync> Walk<'_, L, T> {
             Ok(directory) => Arc::new(directory),
             Err(error) => return self.problem(path, cannot(error)),
         };
+        if let Some(kind) = pseudo(&directory) {
+            if parent.is_none() {
+                self.problem(path, Error::Pseudo(kind));
+            }
+            return;
+        }
         let mut large = Vec::new();
         let mut buffer = Vec::with_capacity(DIRECTORY_BUFFER);
         let mut entries = RawDir::new(&directory, buffer.spare_capacity_mut());
@@ -255,6 +262,13 @@ impl<T: Send, L: Fn(&Path, Source, Links) -> T + Sync> Walk<'_, L, T> {
                 FileType::RegularFile => {
                     let opened = Source::take_at(&directory, name, LINKS, self.take);
                     match &opened {
+                        // What is empty is no ELF file, whether it may be read or not.
+                        Err(_)
+                            if statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW)
+                                .is_ok_and(|stat| stat.st_size == 0) =>
+                        {
+                            self.others.fetch_add(1, Ordering::Relaxed);
+                        }
                         // Opened once more in its turn, so that few files are open at a time.
                         Ok(Some(source)) if source.identity.len >= LARGE => large.push((name.to_owned(), whole())),
                         _ => self.file(whole, Some((root, &directory)), opened),
@@ -290,7 +304,7 @@ impl<T: Send, L: Fn(&Path, Source, Links) -> T + Sync> Walk<'_, L, T> {
             Ok(None) => {
                 self.others.fetch_add(1, Ordering::Relaxed);
                 if links == Links::Follow {
-                    self.problem(path(), Error::NotCandidate(NotCandidate::NotElf));
+                    self.problem(path(), not_elf(&path()));
                 }
                 return;
             }

@@ -186,7 +186,7 @@ fn a_file_that_is_not_changed_is_as_it_was() {
         durability: Default::default(),
         protection: Default::default(),
         exclude: Default::default(),
-        looked_at: Default::default(),
+        watch: Default::default(),
     };
     let report = fix(&[dir.path().to_owned()], &options);
     let (mut changed, mut failed) = (0, 0);

@@ -23,6 +23,11 @@ impl Screen {
         if self.colours { format!("{style}{text}{style:#}") } else { text.to_owned() }
     }
 
+    /// The text in so many columns: what is too long loses its middle.
+    pub fn cut_in_the_middle(text: &str, width: usize) -> String {
+        middle(text, width)
+    }
+
     /// `word` and behind it the text, broken at spaces, its lines below one another.
     pub(super) fn wrapped(self, word: &str, text: &str) -> String {
         const LEAST: usize = 20;
@@ -130,6 +135,18 @@ fn first(text: &str, width: usize) -> String {
     text.chars().take(width.saturating_sub(1)).chain(['…']).collect()
 }
 
+/// The first and the last characters, `width` in all, with a sign where some are left out. More of the end: names that
+/// begin alike are told apart there.
+fn middle(text: &str, width: usize) -> String {
+    let count = text.chars().count();
+    if count <= width {
+        return text.to_owned();
+    }
+    let kept = width.saturating_sub(1);
+    let head = kept * 2 / 5;
+    text.chars().take(head).chain(['…']).chain(text.chars().skip(count - (kept - head).min(count))).collect()
+}
+
 /// The last `width` characters, with a sign where some are left out.
 fn last(text: &str, width: usize) -> String {
     let count = text.chars().count();
@@ -150,6 +167,9 @@ mod tests {
         assert_eq!(first("names libcuda.so.1", 10), "names lib…");
         assert_eq!(last("äöü", 2), "…ü");
         assert_eq!(last("abc", 0), "…");
+        assert_eq!(middle("libcudnn_engines_precompiled.so.9", 21), "libcudnn…ompiled.so.9");
+        assert_eq!(middle("abc", 3), "abc");
+        assert_eq!(middle("abcd", 1), "…");
     }
 
     #[test]

@@ -6,14 +6,15 @@ use std::path::{Path, PathBuf};
 
 use crate::Error;
 use crate::apply::Durability;
+use crate::archive::not_elf;
 use crate::decide::{Current, Tag};
 use crate::edit::{Done, Edited, Opened, Target, edit};
-use crate::elf::{Image, NotCandidate};
+use crate::elf::Image;
 use crate::facts::search_paths;
 use crate::links::{Mode, Protection, Way, check_possible};
 use crate::plan::{EntryFor, Rung};
 use crate::source::{Links, Source};
-use crate::walk::{Exclude, Found, for_each_file, walk};
+use crate::walk::{self, Exclude, for_each_file, walk};
 
 pub use paths::{appended, changes, prepended, shrunk, tidy, without};
 
@@ -96,7 +97,7 @@ pub fn run(paths: &[PathBuf], options: &Options) -> Report {
     // The walk knows which names are those of one file, so that hard links among them are edited once.
     let walked = walk(paths, &Exclude::default(), |_, _, _| ());
     let problems = walked.problems.into_iter().map(|(path, error)| (path, Err(error)));
-    let change = |found: &Found<()>| (found.path.clone(), change_file(found, options));
+    let change = |found: &walk::Found<()>| (found.path.clone(), change_file(found, options));
     let done = for_each_file(&walked.files, change);
     let taken = done.iter().filter(|(_, result)| matches!(result, Ok((_, true))));
     let taken_back = taken.map(|(path, _)| path.clone()).collect();
@@ -110,14 +111,28 @@ pub fn run(paths: &[PathBuf], options: &Options) -> Report {
 ///
 /// # Errors
 /// [`Error`] where the file cannot be read or has no dynamic table.
-pub fn print(path: &Path) -> Result<Option<(Tag, Vec<u8>)>, Error> {
-    let source = Source::open(path, Links::Follow)?.ok_or(Error::NotCandidate(NotCandidate::NotElf))?;
+pub fn print(path: &Path) -> Result<Found, Error> {
+    search_path_of(&Source::open(path, Links::Follow)?.ok_or_else(|| not_elf(path))?)
+}
+
+/// A search path and its tag, of a file that has one.
+pub type Found = Option<(Tag, Vec<u8>)>;
+
+fn search_path_of(source: &Source) -> Result<Found, Error> {
     let image = Image::read(source.bytes())?.map_err(Error::NotCandidate)?;
     Ok(search_paths(&image).effective().map(|(tag, path)| (tag, path.to_vec())))
 }
 
+/// The same of every dynamic file in a directory, by path, and what could not be looked at.
+pub fn print_tree(directory: &Path) -> Vec<(PathBuf, Result<Found, Error>)> {
+    let walked = walk(&[directory.to_owned()], &Exclude::default(), |_, source, _| search_path_of(&source));
+    let found = walked.files.into_iter().map(|file| (file.path, file.seen));
+    let dynamic = found.filter(|(_, seen)| !matches!(seen, Err(Error::NotCandidate(_))));
+    dynamic.chain(walked.problems.into_iter().map(|(path, error)| (path, Err(error)))).collect()
+}
+
 /// What became of the file, and whether the unfinished edit of an earlier run was taken back.
-fn change_file(found: &Found<()>, options: &Options) -> Result<(Outcome, bool), Error> {
+fn change_file(found: &walk::Found<()>, options: &Options) -> Result<(Outcome, bool), Error> {
     let others = found.other_names();
     let name = found.place().look_up().map_err(Error::io("cannot open"))?;
     let opened = Opened::locked(&name)?.ok_or(Error::Changed)?;
