@@ -471,7 +471,7 @@ fn an_empty_file_that_cannot_be_read_is_no_error() -> Done {
     fs::set_permissions(lab.root(), fs::Permissions::from_mode(0o755))?;
     fs::create_dir(lab.path("t"))?;
     fs::write(lab.path("t/lock"), "")?;
-    fs::set_permissions(lab.path("t/lock"), fs::Permissions::from_mode(0))?;
+    fs::set_permissions(lab.path("t/lock"), fs::Permissions::from_mode(0o000))?;
     let binary = lab.path("driver-runpath");
     support::lab::succeed(std::process::Command::new("cp").arg(env!("CARGO_BIN_EXE_driver-runpath")).arg(&binary))?;
     let mut command = std::process::Command::new(&binary);
