@@ -22,6 +22,9 @@ _driver__runpath() {
             driver__runpath,check)
                 cmd="driver__runpath__subcmd__check"
                 ;;
+            driver__runpath,completions)
+                cmd="driver__runpath__subcmd__completions"
+                ;;
             driver__runpath,explain)
                 cmd="driver__runpath__subcmd__explain"
                 ;;
@@ -31,14 +34,77 @@ _driver__runpath() {
             driver__runpath,gpu-code)
                 cmd="driver__runpath__subcmd__gpu__subcmd__code"
                 ;;
+            driver__runpath,help)
+                cmd="driver__runpath__subcmd__help"
+                ;;
+            driver__runpath,man)
+                cmd="driver__runpath__subcmd__man"
+                ;;
             driver__runpath,patchelf)
                 cmd="driver__runpath__subcmd__patchelf"
                 ;;
             driver__runpath,runpath)
                 cmd="driver__runpath__subcmd__runpath"
                 ;;
+            driver__runpath__subcmd__help,audit)
+                cmd="driver__runpath__subcmd__help__subcmd__audit"
+                ;;
+            driver__runpath__subcmd__help,check)
+                cmd="driver__runpath__subcmd__help__subcmd__check"
+                ;;
+            driver__runpath__subcmd__help,completions)
+                cmd="driver__runpath__subcmd__help__subcmd__completions"
+                ;;
+            driver__runpath__subcmd__help,explain)
+                cmd="driver__runpath__subcmd__help__subcmd__explain"
+                ;;
+            driver__runpath__subcmd__help,fix)
+                cmd="driver__runpath__subcmd__help__subcmd__fix"
+                ;;
+            driver__runpath__subcmd__help,gpu-code)
+                cmd="driver__runpath__subcmd__help__subcmd__gpu__subcmd__code"
+                ;;
+            driver__runpath__subcmd__help,help)
+                cmd="driver__runpath__subcmd__help__subcmd__help"
+                ;;
+            driver__runpath__subcmd__help,man)
+                cmd="driver__runpath__subcmd__help__subcmd__man"
+                ;;
+            driver__runpath__subcmd__help,patchelf)
+                cmd="driver__runpath__subcmd__help__subcmd__patchelf"
+                ;;
+            driver__runpath__subcmd__help,runpath)
+                cmd="driver__runpath__subcmd__help__subcmd__runpath"
+                ;;
+            driver__runpath__subcmd__help__subcmd__runpath,append)
+                cmd="driver__runpath__subcmd__help__subcmd__runpath__subcmd__append"
+                ;;
+            driver__runpath__subcmd__help__subcmd__runpath,clear)
+                cmd="driver__runpath__subcmd__help__subcmd__runpath__subcmd__clear"
+                ;;
+            driver__runpath__subcmd__help__subcmd__runpath,prepend)
+                cmd="driver__runpath__subcmd__help__subcmd__runpath__subcmd__prepend"
+                ;;
+            driver__runpath__subcmd__help__subcmd__runpath,print)
+                cmd="driver__runpath__subcmd__help__subcmd__runpath__subcmd__print"
+                ;;
+            driver__runpath__subcmd__help__subcmd__runpath,remove)
+                cmd="driver__runpath__subcmd__help__subcmd__runpath__subcmd__remove"
+                ;;
+            driver__runpath__subcmd__help__subcmd__runpath,set)
+                cmd="driver__runpath__subcmd__help__subcmd__runpath__subcmd__set"
+                ;;
+            driver__runpath__subcmd__help__subcmd__runpath,shrink)
+                cmd="driver__runpath__subcmd__help__subcmd__runpath__subcmd__shrink"
+                ;;
             driver__runpath__subcmd__runpath,append)
                 cmd="driver__runpath__subcmd__runpath__subcmd__append"
+                ;;
+            driver__runpath__subcmd__runpath,clear)
+                cmd="driver__runpath__subcmd__runpath__subcmd__clear"
+                ;;
+            driver__runpath__subcmd__runpath,help)
+                cmd="driver__runpath__subcmd__runpath__subcmd__help"
                 ;;
             driver__runpath__subcmd__runpath,prepend)
                 cmd="driver__runpath__subcmd__runpath__subcmd__prepend"
@@ -55,6 +121,30 @@ _driver__runpath() {
             driver__runpath__subcmd__runpath,shrink)
                 cmd="driver__runpath__subcmd__runpath__subcmd__shrink"
                 ;;
+            driver__runpath__subcmd__runpath__subcmd__help,append)
+                cmd="driver__runpath__subcmd__runpath__subcmd__help__subcmd__append"
+                ;;
+            driver__runpath__subcmd__runpath__subcmd__help,clear)
+                cmd="driver__runpath__subcmd__runpath__subcmd__help__subcmd__clear"
+                ;;
+            driver__runpath__subcmd__runpath__subcmd__help,help)
+                cmd="driver__runpath__subcmd__runpath__subcmd__help__subcmd__help"
+                ;;
+            driver__runpath__subcmd__runpath__subcmd__help,prepend)
+                cmd="driver__runpath__subcmd__runpath__subcmd__help__subcmd__prepend"
+                ;;
+            driver__runpath__subcmd__runpath__subcmd__help,print)
+                cmd="driver__runpath__subcmd__runpath__subcmd__help__subcmd__print"
+                ;;
+            driver__runpath__subcmd__runpath__subcmd__help,remove)
+                cmd="driver__runpath__subcmd__runpath__subcmd__help__subcmd__remove"
+                ;;
+            driver__runpath__subcmd__runpath__subcmd__help,set)
+                cmd="driver__runpath__subcmd__runpath__subcmd__help__subcmd__set"
+                ;;
+            driver__runpath__subcmd__runpath__subcmd__help,shrink)
+                cmd="driver__runpath__subcmd__runpath__subcmd__help__subcmd__shrink"
+                ;;
             *)
                 ;;
         esac
@@ -62,12 +152,16 @@ _driver__runpath() {
 
     case "${cmd}" in
         driver__runpath)
-            opts="-h -V --help --version fix check explain audit gpu-code runpath patchelf"
+            opts="-h -V --color --help --version fix check explain audit gpu-code runpath patchelf completions man help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -76,7 +170,7 @@ _driver__runpath() {
             return 0
             ;;
         driver__runpath__subcmd__audit)
-            opts="-q -v -h --missing --strict --expect --ignore --driver-link --driver-lib --group --exclude --skip-damaged --quiet --verbose --json --help"
+            opts="-q -v -h -V --missing --strict --expect --ignore --driver-link --driver-lib --group --exclude --skip-damaged --quiet --verbose --json --color --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -106,6 +200,10 @@ _driver__runpath() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -114,7 +212,7 @@ _driver__runpath() {
             return 0
             ;;
         driver__runpath__subcmd__check)
-            opts="-q -v -h --driver-link --driver-lib --group --exclude --skip-damaged --quiet --verbose --json --help"
+            opts="-q -v -h -V --driver-link --driver-lib --group --exclude --skip-damaged --quiet --verbose --json --color --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -136,6 +234,28 @@ _driver__runpath() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        driver__runpath__subcmd__completions)
+            opts="-h -V --color --help --version bash fish zsh"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -144,7 +264,7 @@ _driver__runpath() {
             return 0
             ;;
         driver__runpath__subcmd__explain)
-            opts="-h --sysroot --loaded-by --driver-link --driver-lib --group --json --help"
+            opts="-h -V --sysroot --loaded-by --driver-link --driver-lib --group --json --color --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -170,6 +290,10 @@ _driver__runpath() {
                     COMPREPLY=($(compgen -W "graphics" -- "${cur}"))
                     return 0
                     ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -178,7 +302,7 @@ _driver__runpath() {
             return 0
             ;;
         driver__runpath__subcmd__fix)
-            opts="-q -v -n -h --driver-link --driver-lib --group --exclude --skip-damaged --quiet --verbose --dry-run --all --prepend --force-rpath --force-runpath --sync --break-links --json --help"
+            opts="-q -v -n -h -V --driver-link --driver-lib --group --exclude --skip-damaged --quiet --verbose --dry-run --all --prepend --allow-relative --force-rpath --force-runpath --sync --break-links --json --color --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -204,6 +328,10 @@ _driver__runpath() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -212,7 +340,7 @@ _driver__runpath() {
             return 0
             ;;
         driver__runpath__subcmd__gpu__subcmd__code)
-            opts="-q -v -h --require --exclude --skip-damaged --quiet --verbose --json --help"
+            opts="-q -v -h -V --require --exclude --skip-damaged --quiet --verbose --json --color --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -226,6 +354,280 @@ _driver__runpath() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        driver__runpath__subcmd__help)
+            opts="fix check explain audit gpu-code runpath patchelf completions man help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        driver__runpath__subcmd__help__subcmd__audit)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        driver__runpath__subcmd__help__subcmd__check)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        driver__runpath__subcmd__help__subcmd__completions)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        driver__runpath__subcmd__help__subcmd__explain)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        driver__runpath__subcmd__help__subcmd__fix)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        driver__runpath__subcmd__help__subcmd__gpu__subcmd__code)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        driver__runpath__subcmd__help__subcmd__help)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        driver__runpath__subcmd__help__subcmd__man)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        driver__runpath__subcmd__help__subcmd__patchelf)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        driver__runpath__subcmd__help__subcmd__runpath)
+            opts="print set prepend append remove clear shrink"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        driver__runpath__subcmd__help__subcmd__runpath__subcmd__append)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        driver__runpath__subcmd__help__subcmd__runpath__subcmd__clear)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        driver__runpath__subcmd__help__subcmd__runpath__subcmd__prepend)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        driver__runpath__subcmd__help__subcmd__runpath__subcmd__print)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        driver__runpath__subcmd__help__subcmd__runpath__subcmd__remove)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        driver__runpath__subcmd__help__subcmd__runpath__subcmd__set)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        driver__runpath__subcmd__help__subcmd__runpath__subcmd__shrink)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        driver__runpath__subcmd__man)
+            opts="-h -V --color --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -234,12 +636,16 @@ _driver__runpath() {
             return 0
             ;;
         driver__runpath__subcmd__patchelf)
-            opts=""
+            opts="--color"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -248,12 +654,16 @@ _driver__runpath() {
             return 0
             ;;
         driver__runpath__subcmd__runpath)
-            opts="-h --help print set prepend append remove shrink"
+            opts="-h -V --color --help --version print set prepend append remove clear shrink help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -262,7 +672,7 @@ _driver__runpath() {
             return 0
             ;;
         driver__runpath__subcmd__runpath__subcmd__append)
-            opts="-o -n -q -h --output --dry-run --force-rpath --force-runpath --break-links --sync --quiet --help"
+            opts="-o -n -q -h -V --allow-relative --output --dry-run --force-rpath --force-runpath --break-links --sync --quiet --color --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -274,6 +684,10 @@ _driver__runpath() {
                     ;;
                 -o)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
                     return 0
                     ;;
                 *)
@@ -283,8 +697,8 @@ _driver__runpath() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        driver__runpath__subcmd__runpath__subcmd__prepend)
-            opts="-o -n -q -h --output --dry-run --force-rpath --force-runpath --break-links --sync --quiet --help"
+        driver__runpath__subcmd__runpath__subcmd__clear)
+            opts="-o -n -q -h -V --output --dry-run --force-rpath --force-runpath --break-links --sync --quiet --color --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -296,6 +710,162 @@ _driver__runpath() {
                     ;;
                 -o)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        driver__runpath__subcmd__runpath__subcmd__help)
+            opts="print set prepend append remove clear shrink help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        driver__runpath__subcmd__runpath__subcmd__help__subcmd__append)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        driver__runpath__subcmd__runpath__subcmd__help__subcmd__clear)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        driver__runpath__subcmd__runpath__subcmd__help__subcmd__help)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        driver__runpath__subcmd__runpath__subcmd__help__subcmd__prepend)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        driver__runpath__subcmd__runpath__subcmd__help__subcmd__print)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        driver__runpath__subcmd__runpath__subcmd__help__subcmd__remove)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        driver__runpath__subcmd__runpath__subcmd__help__subcmd__set)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        driver__runpath__subcmd__runpath__subcmd__help__subcmd__shrink)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        driver__runpath__subcmd__runpath__subcmd__prepend)
+            opts="-o -n -q -h -V --allow-relative --output --dry-run --force-rpath --force-runpath --break-links --sync --quiet --color --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --output)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -o)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
                     return 0
                     ;;
                 *)
@@ -306,12 +876,16 @@ _driver__runpath() {
             return 0
             ;;
         driver__runpath__subcmd__runpath__subcmd__print)
-            opts="-h --help"
+            opts="-h -V --color --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -320,7 +894,7 @@ _driver__runpath() {
             return 0
             ;;
         driver__runpath__subcmd__runpath__subcmd__remove)
-            opts="-o -n -q -h --output --dry-run --force-rpath --force-runpath --break-links --sync --quiet --help"
+            opts="-o -n -q -h -V --output --dry-run --force-rpath --force-runpath --break-links --sync --quiet --color --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -332,6 +906,10 @@ _driver__runpath() {
                     ;;
                 -o)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
                     return 0
                     ;;
                 *)
@@ -342,7 +920,7 @@ _driver__runpath() {
             return 0
             ;;
         driver__runpath__subcmd__runpath__subcmd__set)
-            opts="-o -n -q -h --output --dry-run --force-rpath --force-runpath --break-links --sync --quiet --help"
+            opts="-o -n -q -h -V --allow-relative --output --dry-run --force-rpath --force-runpath --break-links --sync --quiet --color --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -356,6 +934,10 @@ _driver__runpath() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -364,7 +946,7 @@ _driver__runpath() {
             return 0
             ;;
         driver__runpath__subcmd__runpath__subcmd__shrink)
-            opts="-o -n -q -h --allowed-prefix --output --dry-run --force-rpath --force-runpath --break-links --sync --quiet --help"
+            opts="-o -n -q -h -V --allowed-prefix --output --dry-run --force-rpath --force-runpath --break-links --sync --quiet --color --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -380,6 +962,10 @@ _driver__runpath() {
                     ;;
                 -o)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
                     return 0
                     ;;
                 *)

@@ -8,14 +8,18 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
 use crate::Error;
 use crate::journal::Undo;
-use crate::map::EditMap;
-use crate::plan::{Plan, Step};
+use crate::map::{EditMap, pages_lost};
+use crate::plan::{Content, Plan, Step};
 
 const PAGE: u64 = 0x1000;
+
+/// How much is copied or put back at once, in bytes.
+const PIECE: usize = 1 << 20;
 
 /// What an edit is safe from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -27,24 +31,35 @@ pub enum Durability {
     Power,
 }
 
-/// Writes `plan` to `file`, open for reading and writing, whose bytes are `original`, a shared map of it.
+/// Writes `plan` to `file`, which is open for reading and writing and has the bytes that the plan was made for. No map
+/// of the file may be read meanwhile.
 ///
 /// # Errors
-/// [`Error::Io`]; the file has then been put back to what it was.
-pub fn apply(file: &File, original: &[u8], plan: &Plan, durability: Durability) -> Result<(), Error> {
-    let undo = Undo::of(original, plan);
+/// [`Error::Unwritten`]: the file has been put back to what it was. [`Error::HalfDone`]: that failed, too.
+pub fn apply(file: &File, plan: &Plan, durability: Durability) -> Result<(), Error> {
+    let undo = undo(file, plan, durability).map_err(Error::io("cannot read"))?;
     let done = reserve(file, plan, undo.old_len)
         .and_then(|()| write_journal(file, &undo, plan, durability))
-        .and_then(|()| write(file, original, plan))
+        .and_then(|()| write(file, plan))
         .and_then(|()| sync(file, durability))
         .and_then(|()| file.set_len(plan.new_len))
         .and_then(|()| sync(file, durability));
-    if let Err(source) = done {
-        // Nothing better can be done where even this fails; the journal is still there then.
-        let _ = roll_back(file, &undo);
-        return Err(Error::Io { action: "cannot write", source });
-    }
-    Ok(())
+    done.map_err(|source| match roll_back(file, &undo) {
+        Ok(()) => Error::Unwritten { action: "cannot write", source },
+        Err(undoing) => Error::HalfDone { source, undoing },
+    })
+}
+
+fn undo(file: &File, plan: &Plan, durability: Durability) -> io::Result<Undo> {
+    let old_len = file.metadata()?.len();
+    Undo::of(old_len, plan, durability, |range| read(file, range))
+}
+
+fn read(file: &File, range: Range<u64>) -> io::Result<Vec<u8>> {
+    let len = range.end.saturating_sub(range.start);
+    let mut bytes = vec![0; usize::try_from(len).map_err(|_| io::Error::from(io::ErrorKind::FileTooLarge))?];
+    file.read_exact_at(&mut bytes, range.start)?;
+    Ok(bytes)
 }
 
 /// Takes back what an earlier run left in the middle of an edit.
@@ -55,13 +70,17 @@ pub fn recover(file: &File, undo: &Undo) -> Result<(), Error> {
     roll_back(file, undo).map_err(Error::io("cannot take back an interrupted edit"))
 }
 
-/// In reverse order, so that each step is again a file that loads; the journal goes last.
+/// In reverse order, from the end of each edit to its start, so that each step is again a prefix of the edits and loads;
+/// the journal goes last.
 fn roll_back(file: &File, undo: &Undo) -> io::Result<()> {
-    let len = file.metadata()?.len();
     for (at, old) in undo.ranges.iter().rev() {
         let bytes = old.bytes();
-        if at.saturating_add(bytes.len() as u64) <= len {
-            file.write_all_at(&bytes, *at)?;
+        let mut end = bytes.len();
+        while end > 0 {
+            let start = end.saturating_sub(1) / PIECE * PIECE;
+            let piece = bytes.get(start..end).unwrap_or_default();
+            file.write_all_at(piece, at.saturating_add(start as u64))?;
+            end = start;
         }
     }
     file.set_len(undo.old_len)
@@ -101,16 +120,31 @@ fn reserve(file: &File, plan: &Plan, old_len: u64) -> io::Result<()> {
     Ok(())
 }
 
-fn write(file: &File, original: &[u8], plan: &Plan) -> io::Result<()> {
-    let invalid = || io::Error::from(io::ErrorKind::InvalidInput);
+fn write(file: &File, plan: &Plan) -> io::Result<()> {
+    let lost = pages_lost();
     let mut map: Option<EditMap<'_>> = None;
     for edit in &plan.edits {
-        let bytes = edit.content.resolve(original).ok_or_else(invalid)?;
-        match edit.step {
-            Step::Fill => file.write_all_at(bytes, edit.at.0)?,
+        match (&edit.content, edit.step) {
+            (Content::CopyOf(from), _) => copy(file, from.start.0..from.end.0, edit.at.0)?,
+            (Content::Bytes(bytes), Step::Fill) => file.write_all_at(bytes, edit.at.0)?,
             // The file has had its new size since the journal was written.
-            Step::Store => map.get_or_insert_with(|| EditMap::new(file)).store(edit.at.0, bytes)?,
+            (Content::Bytes(bytes), Step::Store) => {
+                map.get_or_insert_with(|| EditMap::new(file)).store(edit.at.0, bytes)?
+            }
         }
+    }
+    // A store to a page that another process cut off went nowhere.
+    if pages_lost() == lost { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+}
+
+/// Copies a range of the file to another place in it.
+fn copy(file: &File, from: Range<u64>, mut to: u64) -> io::Result<()> {
+    let mut at = from.start;
+    while at < from.end {
+        let piece = read(file, at..from.end.min(at.saturating_add(PIECE as u64)))?;
+        file.write_all_at(&piece, to)?;
+        at = at.saturating_add(piece.len() as u64);
+        to = to.saturating_add(piece.len() as u64);
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Says of each file that loads the driver whether its search path finds it. Changes nothing.
+//! Says of each file that loads the driver whether its search path has the driver's directory. Changes nothing.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
@@ -8,7 +8,9 @@ use crate::decide::{Tag, entries, is_stub_directory, same_directory_key};
 use crate::detect::{Depth, Detection, DriverNames};
 use crate::elf::NotCandidate;
 use crate::facts::Facts;
-use crate::fix::{DriverDirs, Surveyed, holds_needed_library, survey, tree_of};
+use crate::fix::{DriverDirs, INTERRUPTED, Surveyed, holds_needed_library, survey, tree_of};
+use crate::here::{Here, Loading};
+use crate::links::Protection;
 use crate::source::Links;
 use crate::walk::{Exclude, Found, Walked};
 
@@ -34,6 +36,8 @@ pub struct Checked {
     pub path: PathBuf,
     /// Whether the user named it.
     pub named: bool,
+    /// Why `fix` would not change it in place, where it lacks the driver's directory.
+    pub refusal: Option<Error>,
     /// What was found.
     pub result: Result<Result<Judged, NotCandidate>, Error>,
 }
@@ -49,6 +53,8 @@ pub struct Judged {
     pub detection: Detection,
     /// Why its section headers cannot be used.
     pub broken_sections: Option<String>,
+    /// The driver directory that it was judged by.
+    pub driver_dir: Vec<u8>,
     /// Where it only names a driver library: the files that may open it, which import `dlopen`, among those it needs.
     pub openers: Vec<PathBuf>,
 }
@@ -62,6 +68,8 @@ pub struct Report {
     pub problems: Vec<(PathBuf, Error)>,
     /// Files that are not ELF.
     pub others: u64,
+    /// What this machine has of a driver.
+    pub here: Here,
 }
 
 /// Runs the check on `paths`.
@@ -72,16 +80,50 @@ pub fn check(
     exclude: &Exclude,
     names: &DriverNames,
     driver_dirs: &DriverDirs,
+    protection: &Protection,
     looked_at: &AtomicU64,
 ) -> Report {
     let Walked { files, problems, others } = survey(paths, exclude, names, Some(Depth::All), looked_at);
     let openers = openers(&files);
-    let files = files.into_iter().zip(openers).map(|(found, openers)| Checked {
-        named: found.links == Links::Follow,
-        result: judge_survey(found.seen, &found.path, openers, names, driver_dirs),
-        path: found.path,
+    let files = files.into_iter().zip(openers).map(|(mut found, openers)| {
+        let seen = std::mem::replace(&mut found.seen, Ok(Err(NotCandidate::NotElf)));
+        let result = judge_survey(seen, &found.path, openers, names, driver_dirs);
+        let named = found.links == Links::Follow;
+        let mut checked = Checked { path: found.path.clone(), named, refusal: None, result };
+        if checked.lacks_it() {
+            checked.refusal = refusal(&found, protection);
+        }
+        checked
     });
-    Report { files: files.collect(), problems, others }
+    let files: Vec<Checked> = files.collect();
+    let here = Here::look(files.iter().filter_map(loading), names);
+    Report { files, problems, others, here }
+}
+
+impl Checked {
+    /// Whether it loads the driver and its search path is wrong.
+    pub fn lacks_it(&self) -> bool {
+        let verdict = self.result.as_ref().ok().and_then(|result| result.as_ref().ok()).map(|judged| &judged.verdict);
+        matches!(verdict, Some(Verdict::Misses | Verdict::FindsStub(_)))
+    }
+}
+
+fn refusal(found: &Found<Surveyed>, protection: &Protection) -> Option<Error> {
+    let source = found.place().look_up().ok()?.source().ok()??;
+    protection.way(&source, &found.other_names()).err()
+}
+
+fn loading(file: &Checked) -> Option<Loading<'_>> {
+    let judged = file.result.as_ref().ok()?.as_ref().ok().filter(|judged| judged.detection.loads_driver())?;
+    let has_it = judged.verdict == Verdict::Finds;
+    Some(Loading { path: &file.path, detection: &judged.detection, directory: &judged.driver_dir, has_it })
+}
+
+/// The verdict on the file at `path`.
+pub fn verdict(facts: &Facts, path: &Path, names: &DriverNames, driver_dirs: &DriverDirs) -> Verdict {
+    judge(facts, driver_dirs.of(facts.is_i386), |entry| {
+        is_stub_directory(entry) && !holds_needed_library(entry, path, facts.needed.iter().map(Vec::as_slice), names)
+    })
 }
 
 /// Who may open what each file only names.
@@ -102,12 +144,12 @@ fn judge_survey(
     driver_dirs: &DriverDirs,
 ) -> Result<Result<Judged, NotCandidate>, Error> {
     Ok(seen?.map(|facts| {
-        let verdict = judge(&facts, driver_dirs.of(facts.is_i386), |entry| {
-            is_stub_directory(entry)
-                && !holds_needed_library(entry, path, facts.needed.iter().map(Vec::as_slice), names)
-        });
+        let verdict = verdict(&facts, path, names, driver_dirs);
+        let driver_dir = driver_dirs.of(facts.is_i386).to_vec();
         let search_path = facts.search.effective().map(|(tag, path)| (tag, path.to_vec()));
-        Judged { verdict, search_path, detection: facts.detection, broken_sections: facts.broken_sections, openers }
+        let Facts { mut detection, broken_sections, is_interrupted, .. } = facts;
+        detection.warnings.extend(is_interrupted.then(|| INTERRUPTED.to_owned()));
+        Judged { verdict, search_path, detection, broken_sections, driver_dir, openers }
     }))
 }
 

@@ -1,33 +1,51 @@
 //! From wanted changes to a changed file: plan, verify, apply, at one of the places where the result can go.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
-
-use tempfile::NamedTempFile;
+use std::path::Path;
 
 use crate::Error;
 use crate::apply::{Durability, apply, recover};
 use crate::elf::Image;
-use crate::journal::Undo;
-use crate::links::{copy_as, copy_beside, open_copy};
+use crate::links::{Mode, Way, cannot_create, copy_as, copy_beside, give_name, give_other_names};
+use crate::place::{Name, Place};
 use crate::plan::{Change, EntryFor, Plan, Rung, plan};
 use crate::privileges::Privileges;
-use crate::source::{Links, Source};
+use crate::source::{Interrupted, Source};
 use crate::verify::verify;
 
 /// Where the changed file goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub enum Target<'p> {
     /// Nowhere: a dry run.
     Nowhere,
     /// Into the file itself.
     InPlace,
-    /// A copy with the file's mode, owner and attributes takes this name, which is one of the file's own.
-    Copy(&'p Path),
+    /// A copy with the file's mode, owner and attributes takes this name, and these others of the file.
+    Copy(&'p Name, &'p [Place]),
     /// Another file, written anew whether there are changes or not.
     Output(&'p Path),
+}
+
+impl<'p> Target<'p> {
+    /// Where a file goes that may be changed this `way`, has the name `name` and these other ones.
+    pub fn of(way: Way, name: &'p Name, others: &'p [Place], mode: Mode) -> Self {
+        match (mode, way) {
+            (Mode::DryRun, _) => Self::Nowhere,
+            (Mode::Write, Way::InPlace) => Self::InPlace,
+            (Mode::Write, Way::Copy) => Self::Copy(name, others),
+        }
+    }
+}
+
+/// What was done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Done {
+    /// How the file was changed, or would be; `None` if it was right.
+    pub edited: Option<Edited>,
+    /// Whether the unfinished edit of an earlier run was taken back.
+    pub taken_back: bool,
 }
 
 /// How a file was changed, or would be.
@@ -41,63 +59,95 @@ pub struct Edited {
     pub growth: u64,
 }
 
-/// Opens `path` for [`edit`]: another run on it waits for this one, and what an earlier run left in the middle of an edit
-/// is taken back, unless this is a dry run. `None`: it is no ELF file.
-///
-/// # Errors
-/// [`Error::Io`].
-pub fn open_to_edit(path: &Path, links: Links, dry_run: bool) -> Result<Option<Source>, Error> {
-    let Some(source) = Source::open_locked(path, links)? else { return Ok(None) };
-    match Undo::find(source.bytes()).filter(|_| !dry_run) {
-        Some(undo) => {
-            recover(&source.open_for_writing()?, &undo)?;
-            source.renewed().map(Some)
-        }
-        None => Ok(Some(source)),
+/// A file that is open for [`edit`].
+#[derive(Debug)]
+pub struct Opened {
+    source: Source,
+    interrupted: Option<Interrupted>,
+}
+
+impl Opened {
+    /// Opens a file under a lock: another run on it waits for this one. `None`: it is no ELF file.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Locked`].
+    pub fn locked(name: &Name) -> Result<Option<Self>, Error> {
+        let Some(source) = name.source()? else { return Ok(None) };
+        let opened = Self::of(source.locked()?)?;
+        // Meanwhile the name may have gone to another file: what is still open may be known elsewhere alone.
+        opened.check_inode(name.inode().map_err(Error::io("cannot look at it"))?)?;
+        Ok(Some(opened))
+    }
+
+    /// An open file, to be read only.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn of(source: Source) -> Result<Self, Error> {
+        let interrupted = source.interrupted()?;
+        Ok(Self { source, interrupted })
+    }
+
+    /// The file's bytes: those from before the unfinished edit of an earlier run, where there is one.
+    pub fn bytes(&self) -> &[u8] {
+        self.interrupted.as_ref().map_or(self.source.bytes(), |interrupted| &interrupted.undone)
+    }
+
+    /// The open file.
+    pub fn source(&self) -> &Source {
+        &self.source
+    }
+
+    /// Whether an earlier run was stopped while it edited the file.
+    pub fn is_interrupted(&self) -> bool {
+        self.interrupted.is_some()
+    }
+
+    /// # Errors
+    /// [`Error::Changed`] where this is not the file of that device and inode number.
+    pub fn check_inode(&self, inode: (u64, u64)) -> Result<(), Error> {
+        if self.source.identity.inode == inode { Ok(()) } else { Err(Error::Changed) }
     }
 }
 
-/// Makes `changes` one after another; `None` if there are none. `image` is that of the bytes of `source`.
+/// Takes back the unfinished edit of an earlier run, if there is one, and makes `changes` one after another. An edit is
+/// taken back in the file itself alone: no copy or output has it, but the file keeps it.
 ///
 /// # Errors
 /// [`Error`], and the file is as it was: a change that is refused is refused before the first one is made.
-pub fn edit(
-    source: &Source,
-    image: &Image<'_>,
-    changes: &[Change],
-    target: Target<'_>,
-    durability: Durability,
-) -> Result<Option<Edited>, Error> {
-    let plans = changes.iter().map(|change| planned(image, change)).collect::<Result<Vec<_>, _>>()?;
-    let steps =
-        plans.split_first().map(|(first, _)| Steps { first, later: changes.get(1..).unwrap_or_default(), durability });
+pub fn edit(opened: Opened, changes: &[Change], target: Target<'_>, durability: Durability) -> Result<Done, Error> {
+    let mut plans = planned_all(opened.bytes(), changes)?;
+    opened.source.check_whole()?;
+    let old_len = opened.bytes().len() as u64;
+    let edited =
+        plans.first().map(|first| Edited { rung: first.rung, entry: first.entry, growth: first.growth(old_len) });
+    let mut taken_back = false;
     match target {
         Target::Nowhere => {}
         Target::InPlace => {
-            if let Some(steps) = &steps {
-                steps.write(source)?;
-            }
+            taken_back = opened.is_interrupted();
+            plans.truncate(1);
+            in_place(opened, plans.pop(), changes.get(1..).unwrap_or_default(), durability)?;
         }
-        Target::Copy(path) => {
-            // A link that was named stays; the file that it leads to gets the copy.
-            let path = fs::canonicalize(path).map_err(Error::io("cannot follow the link"))?;
-            take_name(copy_beside(source, &path)?, &path, steps.as_ref())?;
+        Target::Copy(name, others) => {
+            let copy = copy_beside(opened.source(), opened.bytes(), name)?;
+            change(copy.file(), changes, durability)?;
+            copy.take_metadata(opened.source.file())?;
+            give_name(copy, name, Some(opened.source.identity.inode))
+                .and_then(|copy| give_other_names(&copy, others, opened.source.identity.inode))?;
         }
-        Target::Output(path) => output(source, path, steps.as_ref())?,
+        Target::Output(path) => output(opened, path, changes, durability)?,
     }
-    Ok(plans.first().map(|first| Edited {
-        rung: first.rung,
-        entry: first.entry,
-        growth: first.growth(source.identity.len),
-    }))
+    Ok(Done { edited, taken_back })
 }
 
-/// Writes `source` to `path` as it is.
-///
-/// # Errors
-/// [`Error`]; what `path` names is as it was.
-pub fn copy_to(source: &Source, path: &Path) -> Result<(), Error> {
-    output(source, path, None)
+/// The plans of all changes for the file as it is. None is written before all are known to be possible.
+fn planned_all(bytes: &[u8], changes: &[Change]) -> Result<Vec<Plan>, Error> {
+    if changes.is_empty() {
+        return Ok(Vec::new());
+    }
+    let image = Image::read(bytes)?.map_err(Error::NotCandidate)?;
+    changes.iter().map(|change| planned(&image, change)).collect()
 }
 
 fn planned(image: &Image<'_>, change: &Change) -> Result<Plan, Error> {
@@ -106,84 +156,70 @@ fn planned(image: &Image<'_>, change: &Change) -> Result<Plan, Error> {
     Ok(plan)
 }
 
-/// Changes of one file. The first one is planned; each later one is planned anew for what the one before it made.
-struct Steps<'a> {
-    first: &'a Plan,
-    later: &'a [Change],
-    durability: Durability,
+/// Makes the changes in the file itself. `first` is planned for its bytes; each later one is planned anew.
+fn in_place(opened: Opened, first: Option<Plan>, later: &[Change], durability: Durability) -> Result<(), Error> {
+    if first.is_none() && !opened.is_interrupted() {
+        return Ok(());
+    }
+    let file = opened.source.open_for_writing()?;
+    let privileges = Privileges::of(&file)?;
+    let Opened { source, interrupted } = opened;
+    let undo = interrupted.map(|interrupted| interrupted.undo);
+    // The lock stays, the map goes.
+    let _lock = source.into_file();
+    if let Some(undo) = undo {
+        recover(&file, &undo)?;
+    }
+    if let Some(first) = first {
+        apply(&file, &first, durability)?;
+        change(&file, later, durability)?;
+    }
+    privileges.give_back(&file)
 }
 
-impl Steps<'_> {
-    /// Makes them in `source`, which has the bytes that the first one is planned for.
-    fn write(&self, source: &Source) -> Result<(), Error> {
-        let file = source.open_for_writing()?;
-        let privileges = Privileges::of(&file)?;
-        apply(&file, source.bytes(), self.first, self.durability)?;
-        for change in self.later {
-            let now = source.as_it_is_now()?;
-            let image = Image::read(now.bytes())?.map_err(Error::NotCandidate)?;
-            apply(&file, now.bytes(), &planned(&image, change)?, self.durability)?;
-        }
-        privileges.give_back(&file)
-    }
-
-    /// The changed bytes in memory.
-    fn replay(&self, original: &[u8]) -> Result<Vec<u8>, Error> {
-        let all = |plan: &Plan, bytes: &[u8]| {
-            plan.replay(bytes, usize::MAX).ok_or_else(|| Error::Unverified("an edit copies from nowhere".into()))
+/// Makes changes in an open file that nobody else writes to, one after another.
+fn change(file: &File, changes: &[Change], durability: Durability) -> Result<(), Error> {
+    for change in changes {
+        let plan = {
+            let now = Source::of(file.try_clone().map_err(Error::io("cannot open"))?)?;
+            planned(&Image::read(now.bytes())?.map_err(Error::NotCandidate)?, change)?
         };
-        let mut bytes = all(self.first, original)?;
-        for change in self.later {
-            let image = Image::read(&bytes)?.map_err(Error::NotCandidate)?;
-            bytes = all(&planned(&image, change)?, &bytes)?;
-        }
-        Ok(bytes)
+        apply(file, &plan, durability)?;
     }
-}
-
-fn take_name(copy: NamedTempFile, path: &Path, steps: Option<&Steps<'_>>) -> Result<(), Error> {
-    if let Some(steps) = steps {
-        steps.write(&open_copy(&copy)?)?;
-    }
-    copy.persist(path).map_err(|error| Error::io("cannot rename the copy")(error.error))?;
     Ok(())
 }
 
-fn output(source: &Source, path: &Path, steps: Option<&Steps<'_>>) -> Result<(), Error> {
-    match fs::metadata(path) {
-        Ok(stat) if (stat.dev(), stat.ino()) == source.identity.inode => {
-            steps.map_or(Ok(()), |steps| steps.write(source))
+/// The changed bytes in memory.
+fn replay(original: &[u8], changes: &[Change]) -> Result<Vec<u8>, Error> {
+    let mut bytes = original.to_vec();
+    for change in changes {
+        let plan = planned(&Image::read(&bytes)?.map_err(Error::NotCandidate)?, change)?;
+        let all = plan.replay(&bytes, usize::MAX);
+        bytes = all.ok_or_else(|| Error::Unverified("an edit copies from nowhere".into()))?;
+    }
+    Ok(bytes)
+}
+
+fn output(opened: Opened, path: &Path, changes: &[Change], durability: Durability) -> Result<(), Error> {
+    match std::fs::metadata(path) {
+        Ok(stat) if (stat.dev(), stat.ino()) == opened.source.identity.inode => {
+            let first = planned_all(opened.bytes(), changes)?.into_iter().next();
+            in_place(opened, first, changes.get(1..).unwrap_or_default(), durability)
         }
         Ok(stat) if stat.is_dir() => {
             Err(Error::io("cannot write the output")(std::io::Error::from(std::io::ErrorKind::IsADirectory)))
         }
         // A device or a pipe keeps its name.
         Ok(stat) if !stat.is_file() => {
-            let changed = steps.map(|steps| steps.replay(source.bytes())).transpose()?;
-            let file = OpenOptions::new().write(true).open(path).map_err(Error::io("cannot open the output"))?;
-            write_all(file, changed.as_deref().unwrap_or(source.bytes()))
+            let changed = replay(opened.bytes(), changes)?;
+            let mut file = OpenOptions::new().write(true).open(path).map_err(Error::io("cannot open the output"))?;
+            file.write_all(&changed).map_err(Error::io("cannot write the output"))
         }
         _ => {
-            let path = behind_links(path)?;
-            take_name(copy_as(source, &path)?, &path, steps)
+            let name = Name::of_output(path).map_err(cannot_create)?;
+            let copy = copy_as(opened.source(), opened.bytes(), &name)?;
+            change(copy.file(), changes, durability)?;
+            give_name(copy, &name, None).map(|_| ())
         }
     }
-}
-
-fn write_all(mut file: File, bytes: &[u8]) -> Result<(), Error> {
-    file.write_all(bytes).map_err(Error::io("cannot write the output"))
-}
-
-/// The file that a link leads to, also where there is no such file yet.
-fn behind_links(path: &Path) -> Result<PathBuf, Error> {
-    // As many as the kernel follows (path_resolution(7)).
-    const MOST_LINKS: usize = 40;
-    let mut path = path.to_owned();
-    for _ in 0..MOST_LINKS {
-        match fs::read_link(&path) {
-            Ok(target) => path = path.parent().unwrap_or(Path::new("")).join(target),
-            Err(_) => return Ok(path),
-        }
-    }
-    Err(Error::io("cannot follow the link")(rustix::io::Errno::LOOP.into()))
 }

@@ -5,7 +5,7 @@ use std::io;
 use crate::elf::{Malformed, NotCandidate};
 use crate::plan::Refusal;
 
-/// Why a file was not looked at, or not changed. The file is as it was before, whatever the variant.
+/// Why a file was not looked at, or not changed. The file is as it was before, but for [`Error::HalfDone`].
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The system said no.
@@ -16,6 +16,19 @@ pub enum Error {
         /// What the system answered.
         source: io::Error,
     },
+    /// The system said no to a write, or to what has to come before one.
+    #[error("{action}: {source}; the file is unchanged")]
+    Unwritten {
+        /// What was tried.
+        action: &'static str,
+        /// What the system answered.
+        source: io::Error,
+    },
+    /// A program that runs cannot be written to.
+    #[error(
+        "a process is running it: {0}; end that process, or --break-links gives the name a patched copy; the file is unchanged"
+    )]
+    Running(io::Error),
     /// The bytes contradict the ELF specification.
     #[error("damaged ELF file: {0}")]
     Malformed(#[from] Malformed),
@@ -28,15 +41,65 @@ pub enum Error {
     /// The directory entry must not be edited in place.
     #[error("{0}; the file is unchanged")]
     Protected(String),
+    /// Names of the file lie outside the paths given, so many.
+    #[error(
+        "{0} more hard link(s) to it lie outside the paths given; --break-links replaces it by a patched copy; the file is \
+             unchanged"
+    )]
+    Linked(u64),
+    /// The file lies in the Nix store, and this is no build.
+    #[error("it lies in the Nix store, which must not change; {IN_STORE}; the file is unchanged")]
+    InStore,
     /// The second parser read something else than what was meant.
     #[error("internal error, please report it: the planned file does not verify: {0}; the file is unchanged")]
     Unverified(String),
+    /// Another process keeps a lock on the file.
+    #[error("{0} keeps a lock on it; the file is unchanged")]
+    Locked(String),
+    /// A write failed in the middle of an edit, and so did the attempt to take the edit back.
+    #[error(
+        "cannot write: {source}; nor can the edit be taken back: {undoing}; the file has a part of it, loads with its old \
+             or its new search path, and is mended by the next run that can write to it"
+    )]
+    HalfDone {
+        /// What the system answered to the edit.
+        source: io::Error,
+        /// What it answered to taking it back.
+        undoing: io::Error,
+    },
     /// Someone else wrote to the file in the meantime.
     #[error("the file changed while it was looked at; it is left as it is")]
     Changed,
 }
 
+/// The way out for what lies in the Nix store.
+pub(crate) const IN_STORE: &str = "let the hook patch it when it is built (nativeBuildInputs = [ autoAddDriverRunpath ]), \
+                                   or patch a copy outside the store";
+
 impl Error {
+    /// For `map_err`: names what was tried, before or instead of a write.
+    pub(crate) fn unwritten(action: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Unwritten { action, source }
+    }
+
+    /// Whether it is a rule that keeps the file from being changed, not the system.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Self::Refused(_) | Self::Protected(_) | Self::Linked(_) | Self::InStore)
+    }
+
+    /// The words where the same is true of several files.
+    pub(crate) fn of_several(&self) -> String {
+        match self {
+            Self::Linked(_) => "more hard links to them lie outside the paths given, as in a cache of uv or conda; \
+                                --break-links replaces each by a patched copy of its own; the files are unchanged"
+                .to_owned(),
+            Self::InStore => {
+                format!("they lie in the Nix store, which must not change; {IN_STORE}; the files are unchanged")
+            }
+            other => other.to_string().replace("; the file is unchanged", "; the files are unchanged"),
+        }
+    }
+
     /// For `map_err`: names what was tried.
     pub(crate) fn io(action: &'static str) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io { action, source }

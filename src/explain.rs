@@ -11,6 +11,7 @@ use object::elf;
 
 use crate::Error;
 use crate::audit::{Asker, Opening, openings_of};
+use crate::check::{Verdict, verdict};
 use crate::decide::{Current, entries, is_cuda_compat, is_stub_directory};
 use crate::detect::{Depth, Detection, DriverNames};
 use crate::elf::{Image, Malformed, NotCandidate};
@@ -65,6 +66,10 @@ pub struct Subject {
     pub search: Current,
     /// The entries of the one that counts.
     pub entries: Vec<Entry>,
+    /// What `check` says of that search path.
+    pub verdict: Verdict,
+    /// The driver directory that it is judged by, and whether the system has it.
+    pub driver_dir: (Vec<u8>, bool),
     /// The file itself, who loaded it, and so on.
     pub chain: Vec<PathBuf>,
     /// Whether the chain ends with an executable. If not, an RPATH of those that are missing would count, too.
@@ -253,6 +258,15 @@ impl Subject {
         let search_path = cut(facts.search.effective().map_or(&b""[..], |(_, path)| path));
         let entry = |entry| Entry::of(entry, origin, &system, facts.is_i386, options);
         let entries = if search_path.is_empty() { Vec::new() } else { entries(search_path).map(entry).collect() };
+        let verdict = verdict(
+            &facts,
+            chain.first().map_or(Path::new(""), |link| &link.path),
+            &options.names,
+            &options.driver_dirs,
+        );
+        let driver_dir = options.driver_dirs.of(facts.is_i386).to_vec();
+        let place = root.locate(Path::new(OsStr::from_bytes(&driver_dir)));
+        let driver_dir = (driver_dir, place.is_ok_and(|place| place.is_dir()));
         let mut names = wanted(&facts.detection, &options.names);
         let is_cut = names.len() > MOST_LIBRARIES || chain.iter().any(|link| link.is_cut);
         names.truncate(MOST_LIBRARIES);
@@ -264,6 +278,8 @@ impl Subject {
             broken_sections: facts.broken_sections,
             search: facts.search,
             entries,
+            verdict,
+            driver_dir,
             is_chain_whole: executable.is_some(),
             chain: chain.into_iter().map(|link| link.path).collect(),
             loader,
@@ -340,7 +356,7 @@ fn read_cache(path: &[u8], target: &Target, root: &Sysroot) -> Result<Cache, Str
 }
 
 /// The driver libraries that the evidence names, each once; and whether they are assumed.
-fn wanted(detection: &Detection, names: &DriverNames) -> Vec<(Vec<u8>, bool)> {
+pub(crate) fn wanted(detection: &Detection, names: &DriverNames) -> Vec<(Vec<u8>, bool)> {
     /// What nearly every file without a whole name wants.
     const USUAL: &[u8] = b"libcuda.so.1";
     let mut wanted: Vec<(Vec<u8>, bool)> = Vec::new();
@@ -408,6 +424,17 @@ impl Found {
         let is_stub = in_stubs(named) || real.as_deref().is_some_and(in_stubs);
         Some(Self { path: path.clone(), rule, real: real.filter(|real| real != named), is_stub })
     }
+}
+
+/// What the loader finds for the file at `path` without any search path, and without `LD_LIBRARY_PATH`.
+pub(crate) fn found_anyway(path: &Path, name: &[u8]) -> Option<Found> {
+    let root = Sysroot::default();
+    let source = open(&root, path).ok()??;
+    let target = Header::read(source.bytes())?.target;
+    let image = Image::parse(source.bytes()).ok()?.ok()?;
+    let loader = Loader::find(interpreter(&image).as_deref(), &target, &root);
+    let system = system(&loader, &target, &root);
+    Found::by(&search(name, &[Object::default()], None, &system, &Disk(&root)), &root)
 }
 
 /// The files of a system.

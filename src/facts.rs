@@ -17,6 +17,8 @@ pub struct Facts {
     pub search: Current,
     /// Why its section headers cannot be used. Loaders do not read them.
     pub broken_sections: Option<String>,
+    /// Whether a run was stopped while it edited the file.
+    pub is_interrupted: bool,
     /// Whether it is a file for 32-bit x86.
     pub is_i386: bool,
     /// Why we believe that it loads the driver.
@@ -30,7 +32,8 @@ impl Facts {
             soname: image.strings_of(elf::DT_SONAME).last().map(<[u8]>::to_vec),
             needed: image.strings_of(elf::DT_NEEDED).map(<[u8]>::to_vec).collect(),
             search: search_paths(image),
-            broken_sections: image.sections.unusable.clone(),
+            broken_sections: image.sections.damage(),
+            is_interrupted: false,
             is_i386: image.machine == elf::EM_386,
             detection: depth.map(|depth| detect(image, names, depth)).unwrap_or_default(),
         }

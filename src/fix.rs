@@ -12,11 +12,10 @@ use crate::Error;
 use crate::apply::Durability;
 use crate::decide::{Current, Decision, Policy, Tag, decide};
 use crate::detect::{Depth, Detection, DriverNames};
-use crate::edit::{Edited, edit, open_to_edit};
+use crate::edit::{Done, Edited, Opened, Target, edit};
 use crate::elf::{Image, NotCandidate};
 use crate::facts::{Facts, search_paths};
-use crate::journal::Undo;
-use crate::links::{Protection, Way, link_over};
+use crate::links::{Mode, Protection, Way, check_possible};
 use crate::plan::{Change, EntryFor, Rung};
 use crate::source::{Links, Source};
 use crate::tree::{Tree, expand_origin, has_unknown_token};
@@ -109,6 +108,8 @@ pub struct Fixed {
     pub detection: Detection,
     /// Why its section headers cannot be used.
     pub broken_sections: Option<String>,
+    /// Whether it loads the driver, or all files are taken: it should have the driver's directory.
+    pub is_taken: bool,
     /// What became of it.
     pub outcome: Outcome,
 }
@@ -143,13 +144,23 @@ pub fn fix(paths: &[PathBuf], options: &Options) -> Report {
     };
     let outcomes = for_each_file(&files, outcome_of);
     let files = files.into_iter().zip(outcomes).map(|(found, outcome)| {
-        let (facts, outcome) = match (found.seen, outcome) {
-            (Err(error), _) => (Facts::default(), Outcome::Failed(error)),
-            (Ok(Err(reason)), _) => (Facts::default(), Outcome::NotCandidate(reason)),
-            (Ok(Ok(facts)), outcome) => (facts, outcome.unwrap_or(Outcome::NotALoader)),
+        let is_dynamic = matches!(found.seen, Ok(Ok(_)));
+        let (facts, (outcome, taken)) = match (found.seen, outcome) {
+            (Err(error), _) => (Facts::default(), (Outcome::Failed(error), Taken::Nothing)),
+            (Ok(Err(reason)), _) => (Facts::default(), (Outcome::NotCandidate(reason), Taken::Nothing)),
+            (Ok(Ok(facts)), outcome) => (facts, outcome.unwrap_or((Outcome::NotALoader, Taken::Nothing))),
         };
-        let Facts { detection, broken_sections, .. } = facts;
-        Fixed { named: found.links == Links::Follow, path: found.path, detection, broken_sections, outcome }
+        let Facts { mut detection, broken_sections, is_interrupted, .. } = facts;
+        let told = if taken == Taken::Back { Some(TAKEN_BACK) } else { is_interrupted.then_some(INTERRUPTED) };
+        detection.warnings.extend(told.map(str::to_owned));
+        let is_taken = match &outcome {
+            Outcome::Changed(_) | Outcome::AlreadyRight => true,
+            // What could not be looked at has no evidence.
+            Outcome::Failed(_) => detection.loads_driver() || options.all && is_dynamic,
+            Outcome::NotALoader | Outcome::NamesOnly(_) | Outcome::NotCandidate(_) => false,
+        };
+        let named = found.links == Links::Follow;
+        Fixed { named, path: found.path, detection, broken_sections, is_taken, outcome }
     });
     Report {
         files: files.collect(),
@@ -164,8 +175,9 @@ pub fn fix(paths: &[PathBuf], options: &Options) -> Report {
 /// The facts of one file, or why it has none.
 pub type Surveyed = Result<Result<Facts, NotCandidate>, Error>;
 
-const INTERRUPTED: &str = "a run was killed while it edited this file, which loads all the same; \
-                           \"fix --all\" on it takes that edit back and starts anew";
+pub(crate) const INTERRUPTED: &str = "a run was killed while it edited this file, which loads all the same; \
+                           \"fix\" on it takes that edit back and starts anew";
+pub(crate) const TAKEN_BACK: &str = "took back the edit of a run that was killed";
 
 /// Walks `paths` and reads the facts of every ELF file; `looked_at` counts them.
 pub fn survey(
@@ -176,20 +188,24 @@ pub fn survey(
     looked_at: &AtomicU64,
 ) -> Walked<Surveyed> {
     let facts = |source: &Source| -> Surveyed {
-        looked_at.fetch_add(1, Ordering::Relaxed);
         let image = Image::parse(source.bytes())?;
         let mut facts = image.map(|image| Facts::of(&image, names, depth));
-        if let (Ok(facts), Some(Depth::All)) = (&mut facts, depth)
-            && Undo::find(source.bytes()).is_some()
-        {
-            facts.detection.warnings.push(INTERRUPTED.to_owned());
+        if let Ok(facts) = &mut facts {
+            facts.is_interrupted = source.interrupted()?.is_some();
         }
+        source.check_whole()?;
         Ok(facts)
     };
-    walk(paths, exclude, |path, source, links| match facts(source) {
-        // Another run may be in the middle of an edit: once more, when it is done.
-        Err(Error::Malformed(_)) => facts(&Source::open_locked(path, links)?.ok_or(Error::Changed)?),
-        surveyed => surveyed,
+    walk(paths, exclude, |_, source, _| {
+        looked_at.fetch_add(1, Ordering::Relaxed);
+        match facts(&source) {
+            // Another run may be in the middle of an edit: once more, when it is done.
+            Err(error @ (Error::Malformed(_) | Error::Changed)) => match source.locked() {
+                Ok(source) => facts(&source),
+                Err(_) => Err(error),
+            },
+            surveyed => surveyed,
+        }
     })
 }
 
@@ -198,53 +214,69 @@ pub fn tree_of(files: &[Found<Surveyed>]) -> Tree<'_> {
     Tree::new(files.iter().filter_map(|found| Some((found.path.as_path(), found.seen.as_ref().ok()?.as_ref().ok()?))))
 }
 
-fn outcome(found: &Found<Surveyed>, facts: &Facts, tree: &Tree<'_>, options: &Options) -> Outcome {
-    if !options.all && !facts.detection.loads_driver() {
+fn outcome(found: &Found<Surveyed>, facts: &Facts, tree: &Tree<'_>, options: &Options) -> (Outcome, Taken) {
+    let is_loader = options.all || facts.detection.loads_driver();
+    let untouched = || {
         if facts.detection.names_only() {
             return Outcome::NamesOnly(tree.openers(facts).into_iter().map(Path::to_owned).collect());
         }
-        return Outcome::NotALoader;
+        Outcome::NotALoader
+    };
+    if !is_loader && !facts.is_interrupted {
+        return (untouched(), Taken::Nothing);
     }
-    match fix_file(found, facts, tree, options) {
-        Ok(Some(changed)) => Outcome::Changed(changed),
-        Ok(None) => Outcome::AlreadyRight,
-        Err(error) => Outcome::Failed(error),
+    match fix_file(found, facts, is_loader, tree, options) {
+        Ok((Some(changed), taken)) => (Outcome::Changed(changed), taken),
+        Ok((None, taken)) => (if is_loader { Outcome::AlreadyRight } else { untouched() }, taken),
+        Err(error) => (Outcome::Failed(error), Taken::Nothing),
     }
+}
+
+/// What became of the unfinished edit of an earlier run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Taken {
+    /// There was none, or it is still there.
+    Nothing,
+    /// It was taken back.
+    Back,
 }
 
 /// Changes one file, `None` if it needs no change. Everything is read anew: the walk may be long past.
 fn fix_file(
     found: &Found<Surveyed>,
     facts: &Facts,
+    is_loader: bool,
     tree: &Tree<'_>,
     options: &Options,
-) -> Result<Option<Changed>, Error> {
-    let source = open_to_edit(&found.path, found.links, options.dry_run)?.ok_or(Error::Changed)?;
-    if source.identity.inode != found.identity.inode {
-        return Err(Error::Changed);
+) -> Result<(Option<Changed>, Taken), Error> {
+    let others = found.other_names();
+    let name = found.place().look_up().map_err(Error::io("cannot open"))?;
+    let opened = Opened::locked(&name)?.ok_or(Error::Changed)?;
+    opened.check_inode(found.identity.inode)?;
+    let (old, decision) = {
+        let image = Image::parse(opened.bytes())?.map_err(Error::NotCandidate)?;
+        let old = search_paths(&image);
+        let inherits = old.effective().is_none() && tree.inherits(&found.path, facts, |path| path.exists());
+        let decision = decide_for(&image, &found.path, &old, tree, inherits, options);
+        (old, decision)
+    };
+    let is_changed = is_loader && decision.changes;
+    if !is_changed && !opened.is_interrupted() {
+        return Ok((None, Taken::Nothing));
     }
-    let image = Image::parse(source.bytes())?.map_err(Error::NotCandidate)?;
-    let old = search_paths(&image);
-    let inherits = old.effective().is_none() && tree.inherits(&found.path, facts, |path| path.exists());
-    let decision = decide_for(&image, &found.path, &old, tree, inherits, options);
-    if !decision.changes {
-        return Ok(None);
-    }
-    let way = options.protection.way(&found.path, found.links_elsewhere)?;
+    let way = options.protection.way(opened.source(), &others)?;
     let change = Change { tag: decision.tag, path: Some(decision.path.clone()) };
-    let target = way.target(&found.path, options.dry_run);
-    let edited = edit(&source, &image, &[change], target, options.durability)?;
-    let link_broken = way == Way::Copy;
-    if link_broken && !options.dry_run {
-        share_copy(found)?;
+    let changes = if is_changed { vec![change] } else { Vec::new() };
+    let mode = if options.dry_run { Mode::DryRun } else { Mode::Write };
+    if mode == Mode::DryRun {
+        check_possible(way, opened.source(), &name)?;
     }
-    Ok(edited.map(|Edited { rung, entry, growth }| Changed { old, decision, rung, entry, growth, link_broken }))
-}
-
-/// Gives the copy that has taken the file's first name the other names within the paths as well.
-fn share_copy(found: &Found<Surveyed>) -> Result<(), Error> {
-    let path = fs::canonicalize(&found.path).map_err(Error::io("cannot follow the link"))?;
-    found.names.iter().filter(|name| **name != path).try_for_each(|name| link_over(&path, name))
+    let Done { edited, taken_back } =
+        edit(opened, &changes, Target::of(way, &name, &others, mode), options.durability)?;
+    let link_broken = way == Way::Copy;
+    let changed =
+        edited.map(|Edited { rung, entry, growth }| Changed { old, decision, rung, entry, growth, link_broken });
+    Ok((changed, if taken_back { Taken::Back } else { Taken::Nothing }))
 }
 
 fn decide_for(

@@ -4,24 +4,41 @@
 //! the first byte of the file changes, and cut off after the last. A run that finds one takes the edit back, byte for
 //! byte, and starts anew: however an earlier run was stopped, the result is that of a run that was not.
 //!
+//! A file can come from anywhere, so what a journal says is believed only as far as it proves itself ([`Journal::prove`]):
+//! with the edit undone, in memory, our own planner must make, for the recorded change, exactly the edits that the journal
+//! records, and every byte of the file must be what it was before or what a prefix of those edits has written. Any other
+//! journal is part of the file's contents.
+//!
 //! The journal is a row of blocks of 4,096 bytes at multiples of 4,096, so that the death of the process cannot leave a
 //! block half written. Numbers are little-endian. A block: `MAGIC`, the length of the file before the edit (8 bytes),
 //! the number of the block (4), the number of blocks (4), a checksum of the rest of the block (8), the rest: a piece of
-//! the undo list. Mode bits and capabilities are not in it: who can write the file could ask a later run, by another
-//! user, for any of them. The list: for each edit, in order, offset (8), length (8), 1 for zeros or 0 (1), the bytes if not zeros.
+//! the record. The record: whether the edit was to outlive a power failure (1), the tag (1: 0 for `DT_RUNPATH`), whether
+//! there is a search path (1), its length (8), its bytes; then for each edit, in order, offset (8), length (8), 1 for zeros
+//! or 0 (1), the bytes that were there if not zeros. Mode bits and capabilities are not in it: who can write the file could
+//! ask a later run, by another user, for any of them.
 
-use crate::plan::Plan;
+use std::ops::Range;
 
-const MAGIC: [u8; 16] = *b"driver-runpath\x0b\x01";
+use crate::apply::Durability;
+use crate::decide::Tag;
+use crate::elf::Image;
+use crate::plan::{Change, Content, Edit, Plan, plan};
+use crate::verify::verify;
+
+const MAGIC: [u8; 16] = *b"driver-runpath\x0b\x02";
 const BLOCK: usize = 4096;
 const HEADER: usize = 40;
 
-/// How to get back to the file as it was.
+/// What is needed to take one edit of a file back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Undo {
-    /// Its length, in bytes.
+    /// The file's length before, in bytes.
     pub old_len: u64,
-    /// What the edits wrote over, in their order.
+    /// What the edit was for.
+    pub change: Change,
+    /// What it was to be safe from.
+    pub durability: Durability,
+    /// What the edits write over, in their order.
     pub ranges: Vec<(u64, Old)>,
 }
 
@@ -35,6 +52,17 @@ pub enum Old {
 }
 
 impl Old {
+    fn of(bytes: Vec<u8>) -> Self {
+        if bytes.iter().all(|&byte| byte == 0) { Self::Zeros(bytes.len() as u64) } else { Self::Bytes(bytes) }
+    }
+
+    fn len(&self) -> u64 {
+        match self {
+            Self::Zeros(len) => *len,
+            Self::Bytes(bytes) => bytes.len() as u64,
+        }
+    }
+
     /// The bytes themselves.
     pub fn bytes(&self) -> Vec<u8> {
         match self {
@@ -45,17 +73,44 @@ impl Old {
 }
 
 impl Undo {
-    /// What undoes `plan` on `original`.
-    pub fn of(original: &[u8], plan: &Plan) -> Self {
-        let old_len = original.len() as u64;
-        let ranges = plan.edits.iter().filter_map(|edit| {
-            let end = usize::try_from(edit.range().end.0.min(old_len)).ok()?;
-            let bytes = original.get(usize::try_from(edit.at.0).ok()?..end).filter(|bytes| !bytes.is_empty())?;
-            let zeros = bytes.iter().all(|&byte| byte == 0);
-            let old = if zeros { Old::Zeros(bytes.len() as u64) } else { Old::Bytes(bytes.to_vec()) };
-            Some((edit.at.0, old))
-        });
-        Self { old_len, ranges: ranges.collect() }
+    /// What undoes `plan` on a file of `old_len` bytes, of which `read` gives a range.
+    ///
+    /// # Errors
+    /// What `read` answers.
+    pub fn of<E>(
+        old_len: u64,
+        plan: &Plan,
+        durability: Durability,
+        mut read: impl FnMut(Range<u64>) -> Result<Vec<u8>, E>,
+    ) -> Result<Self, E> {
+        let mut ranges = Vec::new();
+        for (number, edit) in plan.edits.iter().enumerate() {
+            let range = edit.at.0..edit.range().end.0.min(old_len);
+            if range.is_empty() {
+                continue;
+            }
+            let mut there = read(range.clone())?;
+            for earlier in plan.edits.iter().take(number) {
+                let (from, to) = (range.start.max(earlier.at.0), range.end.min(earlier.range().end.0));
+                if from < to {
+                    let skip = from.saturating_sub(earlier.at.0);
+                    let wrote = written(earlier, skip..skip.saturating_add(to.saturating_sub(from)), &mut read)?;
+                    let at = usize::try_from(from.saturating_sub(range.start)).unwrap_or(usize::MAX);
+                    there.iter_mut().skip(at).zip(wrote).for_each(|(there, wrote)| *there = wrote);
+                }
+            }
+            ranges.push((range.start, Old::of(there)));
+        }
+        Ok(Self { old_len, change: plan.change.clone(), durability, ranges })
+    }
+
+    /// The same for a file whose bytes are in memory. `None` where an edit lies outside it, which none does.
+    pub fn of_bytes(original: &[u8], plan: &Plan, durability: Durability) -> Option<Self> {
+        let read = |range: Range<u64>| {
+            let bytes = original.get(usize::try_from(range.start).ok()?..usize::try_from(range.end).ok()?);
+            bytes.map(<[u8]>::to_vec)
+        };
+        Self::of(original.len() as u64, plan, durability, |range| read(range).ok_or(())).ok()
     }
 
     /// Where the journal of a file of `new_len` bytes starts.
@@ -65,25 +120,11 @@ impl Undo {
 
     /// The blocks.
     pub fn encode(&self) -> Vec<u8> {
-        let mut list = Vec::new();
-        for (at, old) in &self.ranges {
-            list.extend(at.to_le_bytes());
-            match old {
-                Old::Zeros(len) => {
-                    list.extend(len.to_le_bytes());
-                    list.push(1);
-                }
-                Old::Bytes(bytes) => {
-                    list.extend((bytes.len() as u64).to_le_bytes());
-                    list.push(0);
-                    list.extend(bytes);
-                }
-            }
-        }
-        let pieces: Vec<&[u8]> = if list.is_empty() { vec![&[]] } else { list.chunks(BLOCK - HEADER).collect() };
+        let record = self.record();
+        let pieces = record.chunks(BLOCK - HEADER);
         let count = pieces.len() as u32;
         let mut blocks = Vec::with_capacity(pieces.len() * BLOCK);
-        for (number, piece) in (0u32..).zip(&pieces) {
+        for (number, piece) in (0u32..).zip(pieces) {
             let mut rest = piece.to_vec();
             rest.resize(BLOCK - HEADER, 0);
             blocks.extend(MAGIC);
@@ -96,41 +137,283 @@ impl Undo {
         blocks
     }
 
-    /// The journal at the end of `file`, if there is one. One that is not complete undoes nothing but the growth:
-    /// nothing else was written before it was.
+    fn record(&self) -> Vec<u8> {
+        let path = self.change.path.as_deref();
+        let mut record = vec![
+            u8::from(self.durability == Durability::Power),
+            u8::from(self.change.tag == Tag::Rpath),
+            u8::from(path.is_some()),
+        ];
+        record.extend((path.map_or(0, <[u8]>::len) as u64).to_le_bytes());
+        record.extend(path.unwrap_or_default());
+        for (at, old) in &self.ranges {
+            record.extend(at.to_le_bytes());
+            record.extend(old.len().to_le_bytes());
+            match old {
+                Old::Zeros(_) => record.push(1),
+                Old::Bytes(bytes) => {
+                    record.push(0);
+                    record.extend(bytes);
+                }
+            }
+        }
+        record
+    }
+}
+
+/// A part of the bytes that an edit writes.
+fn written<E>(
+    edit: &Edit,
+    part: Range<u64>,
+    read: &mut impl FnMut(Range<u64>) -> Result<Vec<u8>, E>,
+) -> Result<Vec<u8>, E> {
+    match &edit.content {
+        Content::Bytes(bytes) => {
+            let index = |at: u64| usize::try_from(at).unwrap_or(usize::MAX);
+            Ok(bytes.get(index(part.start)..index(part.end)).unwrap_or_default().to_vec())
+        }
+        Content::CopyOf(from) => {
+            let at = |offset: u64| from.start.0.saturating_add(offset);
+            read(at(part.start)..at(part.end))
+        }
+    }
+}
+
+/// A journal as it stands in a file. Nothing of it is believed yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Journal {
+    start: usize,
+    is_complete: bool,
+    undo: Undo,
+}
+
+impl Journal {
+    /// The journal at the end of `file`, if there is one.
+    ///
+    /// It may lack its last blocks: then the file has its old bytes still, and all that needs to be taken back is growth.
     pub fn find(file: &[u8]) -> Option<Self> {
-        let last_start = file.len().checked_sub(1)? / BLOCK * BLOCK;
+        let last_start = file.len().checked_sub(BLOCK).filter(|start| start % BLOCK == 0)?;
         let last = Block::read(file.get(last_start..)?)?;
-        let first_start = last_start.checked_sub(usize::try_from(last.number).ok()?.checked_mul(BLOCK)?)?;
-        let old_len = last.old_len;
-        if old_len > first_start as u64 {
+        let start = last_start.checked_sub(usize::try_from(last.number).ok()?.checked_mul(BLOCK)?)?;
+        if last.old_len > start as u64 || last.number >= last.count {
             return None;
         }
-        let growth_alone = Self { old_len, ranges: Vec::new() };
-        let mut list = Vec::new();
-        for number in 0..last.count {
-            let start = usize::try_from(number).ok()?.checked_mul(BLOCK).and_then(|at| at.checked_add(first_start))?;
-            match file.get(start..).and_then(Block::read) {
-                Some(block) if (block.number, block.count, block.old_len) == (number, last.count, old_len) => {
-                    list.extend_from_slice(block.piece);
-                }
-                _ => return Some(growth_alone),
+        let mut record = Vec::new();
+        for (number, block) in (0..=last.number).zip(file.get(start..)?.chunks(BLOCK)) {
+            let block = Block::read(block)?;
+            if (block.number, block.count, block.old_len) != (number, last.count, last.old_len) {
+                return None;
             }
+            record.extend_from_slice(block.piece);
         }
-        Some(Self { old_len, ranges: decode(&list, old_len)? })
+        let is_complete = last.number.checked_add(1) == Some(last.count);
+        Some(Self { start, is_complete, undo: decode(&record, last.old_len, is_complete)? })
     }
 
-    /// Takes the edit back on a copy of the file in memory.
-    pub fn roll_back(&self, mut file: Vec<u8>) -> Vec<u8> {
-        for (at, old) in self.ranges.iter().rev() {
-            let bytes = old.bytes();
-            let target = usize::try_from(*at).ok().and_then(|at| file.get_mut(at..at.checked_add(bytes.len())?));
-            if let Some(target) = target {
-                target.copy_from_slice(&bytes);
+    /// The length that the file had, in bytes: not more than it has now.
+    pub fn old_len(&self) -> u64 {
+        self.undo.old_len
+    }
+
+    /// Whether our own `apply` wrote this journal, and nobody has written to the file since.
+    ///
+    /// `undone` must be a copy of the first [`Self::old_len`] bytes of `file`; where the answer is yes, it then is the
+    /// file as it was before the edit.
+    pub fn prove(self, file: &[u8], undone: &mut [u8]) -> Option<Undo> {
+        if self.is_complete {
+            for (at, old) in self.undo.ranges.iter().rev() {
+                put_back(undone, *at, old)?;
             }
         }
-        file.truncate(usize::try_from(self.old_len).unwrap_or(usize::MAX));
-        file
+        let undone = &*undone;
+        let image = Image::read(undone).ok()?.ok()?;
+        let plan = plan(&image, &self.undo.change).ok()?;
+        if usize::try_from(Undo::place(plan.new_len)?) != Ok(self.start) {
+            return None;
+        }
+        let undo = Undo::of_bytes(undone, &plan, self.undo.durability)?;
+        let blocks = undo.encode();
+        let there = file.get(self.start..)?;
+        if !blocks.starts_with(there) || self.is_complete != (blocks.len() == there.len()) {
+            return None;
+        }
+        let (edits, allowed) = match (self.is_complete, self.undo.durability) {
+            // No edit begins before its journal is complete.
+            (false, _) => (Plan { edits: Vec::new(), ..plan.clone() }, Order::Kept),
+            (true, Durability::Process) => (plan.clone(), Order::Kept),
+            // Between two syncs, pages reach the disk in any order.
+            (true, Durability::Power) => (plan.clone(), Order::Any),
+        };
+        let explained = is_explained(file.get(..self.start)?, undone, &edits, allowed)?;
+        verify(undone, &plan).ok()?;
+        explained.then_some(undo)
+    }
+}
+
+/// Writes `old` back. Pages that have these bytes already are not touched: a private map need not copy them.
+fn put_back(undone: &mut [u8], at: u64, old: &Old) -> Option<()> {
+    let start = usize::try_from(at).ok()?;
+    let end = start.checked_add(usize::try_from(old.len()).ok()?)?;
+    for (index, window) in undone.get_mut(start..end)?.chunks_mut(BLOCK).enumerate() {
+        match old {
+            Old::Zeros(_) if window.iter().all(|&byte| byte == 0) => {}
+            Old::Zeros(_) => window.fill(0),
+            Old::Bytes(bytes) => {
+                let from = index.checked_mul(BLOCK)?;
+                let bytes = bytes.get(from..from.checked_add(window.len())?)?;
+                if window != bytes {
+                    window.copy_from_slice(bytes);
+                }
+            }
+        }
+    }
+    Some(())
+}
+
+/// Whether edits were written in the order of the plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Order {
+    Kept,
+    Any,
+}
+
+/// Whether each byte of `file`, journal excluded, comes from `undone` or from a prefix of the edits; with [`Order::Any`],
+/// each sector from a prefix of its own. `undone` differs from the start of `file` nowhere but in the ranges of the edits.
+fn is_explained(file: &[u8], undone: &[u8], plan: &Plan, order: Order) -> Option<bool> {
+    let old_len = undone.len();
+    let mut windows: Vec<Range<usize>> = Vec::new();
+    for edit in &plan.edits {
+        let (start, end) = (usize::try_from(edit.at.0).ok()?, usize::try_from(edit.range().end.0).ok()?);
+        windows.push(start..end.min(old_len));
+        windows.push(start.max(old_len)..end);
+    }
+    windows.retain(|window| !window.is_empty());
+    let (within, behind): (Vec<_>, Vec<_>) = merged(windows).into_iter().partition(|window| window.end <= old_len);
+    // What lies behind the old end and no edit writes to is the zeros that the file grew by.
+    let mut rest = old_len;
+    for window in &behind {
+        if !is_zero(file.get(rest..window.start)?) {
+            return Some(false);
+        }
+        rest = window.end;
+    }
+    if !is_zero(file.get(rest..)?) {
+        return Some(false);
+    }
+    Some(match order {
+        // An edit that is taken back leaves what it wrote behind the old end: the cut comes last.
+        Order::Kept => {
+            let (mut within, mut behind) = (States::new(within, file, undone)?, States::new(behind, file, undone)?);
+            within.follow(plan, undone)?;
+            behind.follow(plan, undone)?;
+            within.together.zip(behind.together).is_some_and(|(within, behind)| within.first <= behind.last)
+        }
+        Order::Any => {
+            let sectors = within.into_iter().chain(behind).flat_map(sectors).collect();
+            let mut states = States::new(sectors, file, undone)?;
+            states.follow(plan, undone)?;
+            states.windows.iter().all(|window| window.was_the_same)
+        }
+    })
+}
+
+/// When the edits had made all windows what they are in the file: numbers of bytes that were written by then.
+#[derive(Debug, Clone, Copy)]
+struct Moments {
+    first: u64,
+    last: u64,
+}
+
+/// The pieces of a window that reach the disk whole or not at all.
+fn sectors(window: Range<usize>) -> impl Iterator<Item = Range<usize>> {
+    const SECTOR: usize = 512;
+    let mut at = window.start;
+    std::iter::from_fn(move || {
+        let start = at;
+        at = (start / SECTOR).checked_add(1)?.checked_mul(SECTOR)?.min(window.end);
+        (start < window.end).then_some(start..at)
+    })
+}
+
+fn is_zero(bytes: &[u8]) -> bool {
+    bytes.iter().all(|&byte| byte == 0)
+}
+
+/// The ranges in order, those that overlap as one.
+fn merged(mut ranges: Vec<Range<usize>>) -> Vec<Range<usize>> {
+    ranges.sort_by_key(|range| (range.start, range.end));
+    let mut merged: Vec<Range<usize>> = Vec::new();
+    for range in ranges {
+        match merged.last_mut() {
+            Some(last) if range.start < last.end => last.end = last.end.max(range.end),
+            _ => merged.push(range),
+        }
+    }
+    merged
+}
+
+/// Windows of the file, and what the edits so far have made of the same windows of the file before.
+struct States<'f> {
+    windows: Vec<Window<'f>>,
+    /// How many bytes of all windows are not what they are in the file.
+    different: usize,
+    written: u64,
+    /// When all windows were what they are in the file; `None`: never so far.
+    together: Option<Moments>,
+}
+
+struct Window<'f> {
+    start: usize,
+    file: &'f [u8],
+    now: Vec<u8>,
+    different: usize,
+    /// Whether the window was what it is in the file, at some moment.
+    was_the_same: bool,
+}
+
+impl<'f> States<'f> {
+    fn new(ranges: Vec<Range<usize>>, file: &'f [u8], undone: &[u8]) -> Option<Self> {
+        let mut windows = Vec::new();
+        for range in ranges {
+            let there = undone.get(range.start.min(undone.len())..range.end.min(undone.len()))?;
+            let (start, file, mut now) = (range.start, file.get(range)?, there.to_vec());
+            now.resize(file.len(), 0);
+            let different = file.iter().zip(&now).filter(|(file, now)| file != now).count();
+            windows.push(Window { start, file, now, different, was_the_same: different == 0 });
+        }
+        let different = windows.iter().map(|window| window.different).sum();
+        let together = (different == 0).then_some(Moments { first: 0, last: 0 });
+        Some(Self { windows, different, written: 0, together })
+    }
+
+    /// Makes the edits, byte by byte.
+    fn follow(&mut self, plan: &Plan, undone: &[u8]) -> Option<()> {
+        for edit in &plan.edits {
+            let start = usize::try_from(edit.at.0).ok()?;
+            for (at, byte) in (start..).zip(edit.content.resolve(undone)?) {
+                self.write(at, *byte)?;
+                self.written = self.written.checked_add(1)?;
+                if self.different == 0 {
+                    let now = Moments { first: self.written, last: self.written };
+                    self.together.get_or_insert(now).last = self.written;
+                }
+            }
+        }
+        Some(())
+    }
+
+    /// Writes one byte, if it lies in a window.
+    fn write(&mut self, at: usize, byte: u8) -> Option<()> {
+        let index = self.windows.partition_point(|window| window.start <= at);
+        let Some(window) = index.checked_sub(1).and_then(|index| self.windows.get_mut(index)) else { return Some(()) };
+        let offset = at.checked_sub(window.start)?;
+        let (Some(file), Some(now)) = (window.file.get(offset), window.now.get_mut(offset)) else { return Some(()) };
+        let (was, is) = (usize::from(*now != *file), usize::from(byte != *file));
+        *now = byte;
+        window.different = window.different.checked_sub(was)?.checked_add(is)?;
+        window.was_the_same |= window.different == 0;
+        self.different = self.different.checked_sub(was)?.checked_add(is)?;
+        Some(())
     }
 }
 
@@ -158,9 +441,21 @@ impl<'a> Block<'a> {
     }
 }
 
-/// The entries of an undo list, as far as they go; the rest of the last block is zero. `None` where one does not lie in
-/// the file as it was.
-fn decode(list: &[u8], old_len: u64) -> Option<Vec<(u64, Old)>> {
+/// The record of a journal; the rest of the last block is zero. `None` where an entry does not lie in the file as it was.
+fn decode(record: &[u8], old_len: u64, is_complete: bool) -> Option<Undo> {
+    let (&[power, rpath, has_path], rest) = record.split_first_chunk::<3>()?;
+    let (len, rest) = rest.split_first_chunk::<8>()?;
+    let (path, rest) = rest.split_at_checked(usize::try_from(u64::from_le_bytes(*len)).ok()?)?;
+    let tag = if rpath == 0 { Tag::Runpath } else { Tag::Rpath };
+    Some(Undo {
+        old_len,
+        change: Change { tag, path: (has_path != 0).then(|| path.to_vec()) },
+        durability: if power == 0 { Durability::Process } else { Durability::Power },
+        ranges: if is_complete { decode_ranges(rest, old_len)? } else { Vec::new() },
+    })
+}
+
+fn decode_ranges(list: &[u8], old_len: u64) -> Option<Vec<(u64, Old)>> {
     let mut ranges = Vec::new();
     let mut rest = list;
     while let Some((at, tail)) = rest.split_first_chunk::<8>() {
@@ -186,68 +481,4 @@ fn decode(list: &[u8], old_len: u64) -> Option<Vec<(u64, Old)>> {
 /// FNV-1a: enough to tell a block that was written from bytes that happen to start with the magic.
 fn checksum(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn undo(bytes: usize) -> Undo {
-        let ranges = vec![(3, Old::Bytes(vec![7; bytes])), (100, Old::Zeros(50)), (0, Old::Bytes(vec![1, 0]))];
-        Undo { old_len: 30_000, ranges }
-    }
-
-    fn with_journal(undo: &Undo) -> Vec<u8> {
-        let mut file = vec![9; 30_000];
-        file.resize(usize::try_from(Undo::place(30_000).expect("a place")).expect("small"), 0);
-        file.extend(undo.encode());
-        file
-    }
-
-    #[test]
-    fn a_journal_of_any_length_is_read_back() {
-        for bytes in [1, 4000, 4056, 4057, 20_000] {
-            let undo = undo(bytes);
-            assert_eq!(Undo::find(&with_journal(&undo)), Some(undo), "{bytes} bytes");
-        }
-    }
-
-    #[test]
-    fn a_file_without_a_journal_has_none() {
-        assert_eq!(Undo::find(&[]), None);
-        assert_eq!(Undo::find(&[0; 5000]), None);
-        let mut file = with_journal(&undo(10));
-        file.truncate(30_000);
-        assert_eq!(Undo::find(&file), None);
-    }
-
-    #[test]
-    fn a_journal_that_is_not_complete_undoes_the_growth_alone() {
-        let mut file = with_journal(&undo(20_000));
-        file.truncate(file.len() - 2 * BLOCK);
-        assert_eq!(Undo::find(&file), Some(Undo { old_len: 30_000, ranges: Vec::new() }));
-    }
-
-    #[test]
-    fn a_damaged_journal_is_none() {
-        let mut file = with_journal(&undo(10));
-        let last = file.len() - 1;
-        file[last] ^= 1;
-        assert_eq!(Undo::find(&file), None);
-    }
-
-    #[test]
-    fn rolling_back_gives_the_file_as_it_was() {
-        let original: Vec<u8> = (0..30_000u32).map(|n| n as u8).collect();
-        let undo = Undo {
-            old_len: 30_000,
-            ranges: vec![(5, Old::Bytes(original[5..9].to_vec())), (7, Old::Bytes(vec![0xaa, 0xaa]))],
-        };
-        // The second edit wrote over a part of what the first had written.
-        let mut file = original.clone();
-        file[5..9].fill(0xaa);
-        file[7..9].fill(0xbb);
-        file.extend([1; 5000]);
-        assert_eq!(undo.roll_back(file), original);
-    }
 }

@@ -35,7 +35,7 @@
 //! verify(&bytes, &plan)?;
 //!
 //! let file = OpenOptions::new().read(true).write(true).open(&path)?;
-//! apply(&file, &bytes, &plan, Durability::Process)?;
+//! apply(&file, &plan, Durability::Process)?;
 //! # let after = std::fs::read(&path)?;
 //! # let elf = goblin::elf::Elf::parse(&after)?;
 //! # assert_eq!(elf.runpaths, ["/run/opengl-driver/lib"]);
@@ -70,6 +70,7 @@ pub mod check;
 mod copy;
 #[doc(hidden)]
 pub mod edit;
+mod exclude;
 #[doc(hidden)]
 pub mod explain;
 #[doc(hidden)]
@@ -79,15 +80,21 @@ pub mod fix;
 #[doc(hidden)]
 pub mod gpu_code;
 #[doc(hidden)]
+pub mod here;
+#[doc(hidden)]
 pub mod journal;
 #[doc(hidden)]
 pub mod links;
 #[doc(hidden)]
 pub mod loader;
+mod lock;
+#[doc(hidden)]
 #[allow(unsafe_code)]
-mod map;
+pub mod map;
 #[doc(hidden)]
 pub mod patchelf;
+#[doc(hidden)]
+pub mod place;
 mod privileges;
 #[doc(hidden)]
 pub mod report;

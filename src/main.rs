@@ -2,7 +2,9 @@
 
 #![forbid(unsafe_code)]
 
+mod arguments;
 mod cli;
+mod kept;
 mod progress;
 
 use std::ffi::{OsStr, OsString};
@@ -13,6 +15,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context, anyhow, bail};
+use clap::error::ErrorKind;
 use clap::{Parser, ValueEnum};
 use driver_runpath::apply::Durability;
 use driver_runpath::audit;
@@ -20,43 +23,49 @@ use driver_runpath::check::check;
 use driver_runpath::decide::{Policy, Tag};
 use driver_runpath::detect::{self, DriverNames};
 use driver_runpath::explain::{self, explain};
-use driver_runpath::fix::{self, DriverDirs, fix};
+use driver_runpath::fix::{self, fix};
 use driver_runpath::gpu_code::{self, Requirement};
 use driver_runpath::links::Protection;
-use driver_runpath::patchelf;
+use driver_runpath::patchelf::{self, Reader};
 use driver_runpath::report::{
-    AuditView, Leniency, Rigour, Screen, Status, Told, Verbosity, Voice, audit_json, audit_text, check_json,
-    check_text, error_line, explain_json, explain_text, fix_json, fix_text, gpu_code_json, gpu_code_text, printed,
-    runpath_text,
+    AuditView, Leniency, Mending, Printed, Rigour, Screen, Status, Told, Verbosity, Voice, audit_json, audit_text,
+    check_json, check_text, error_line, explain_json, explain_text, fix_json, fix_text, gpu_code_json, gpu_code_text,
+    printable, printed, runpath_text,
 };
-use driver_runpath::runpath::{self, Operation, tidy};
+use driver_runpath::runpath::{self, Operation};
 use driver_runpath::sysroot::Sysroot;
 use driver_runpath::walk::Exclude;
 
+use arguments::{
+    Relative, Takes, all_there, directory, driver_dirs, none_relative, quoted, search_path, store_to_protect,
+};
 use progress::Progress;
 
 use cli::audit::Audit;
 use cli::gpu_code::GpuCode;
-use cli::runpath::{Action, WithPath};
+use cli::runpath::Action;
 use cli::telling::Telling;
-use cli::{Check, Cli, Command, Explain, Fix, Group, Names, Selection};
-
-/// Where NixOS links the running driver.
-const DRIVER_LINK: &str = "/run/opengl-driver";
+use cli::{Check, Cli, Color, Command, Explain, Fix, Group, Names, Selection};
 
 fn main() -> ExitCode {
-    let mut arguments = std::env::args_os();
-    if arguments.next().is_some_and(|name| Path::new(&name).file_name() == Some(OsStr::new("patchelf"))) {
+    driver_runpath::map::outlive_truncation();
+    let mut arguments = std::env::args_os().peekable();
+    let by_name = arguments.next().is_some_and(|name| Path::new(&name).file_name() == Some(OsStr::new("patchelf")));
+    // Who follows a link called patchelf before it starts what that leads to calls us by our own name.
+    if by_name || arguments.peek().is_some_and(|first| patchelf::is_flag(first)) {
         return run_patchelf(arguments);
     }
-    let done = match Cli::parse().command {
-        Command::Fix(command) => run_fix(command),
-        Command::Check(command) => run_check(command),
+    let Cli { color, command } = parsed();
+    let done = match command {
+        Command::Fix(command) => run_fix(command, color),
+        Command::Check(command) => run_check(command, color),
         Command::Explain(command) => run_explain(command),
         Command::Audit(command) => run_audit(command),
         Command::GpuCode(command) => run_gpu_code(command),
         Command::Runpath(command) => run_runpath(command.action),
         Command::Patchelf { arguments } => return run_patchelf(arguments),
+        Command::Completions { shell } => printed_kept(|out| Ok(out.write_all(kept::completions(shell).as_bytes())?)),
+        Command::Man { dir } => printed_kept(|out| kept::manual(dir.as_deref(), out)),
     };
     match done {
         Ok(status) => ExitCode::from(status.code()),
@@ -70,13 +79,36 @@ fn main() -> ExitCode {
     }
 }
 
-fn run_fix(command: Fix) -> anyhow::Result<Status> {
+/// The command line. A mistake ends the run, with what was meant where that can be told.
+fn parsed() -> Cli {
+    Cli::try_parse().unwrap_or_else(|error| {
+        let words: Vec<OsString> = std::env::args_os().skip(1).take(2).collect();
+        if error.kind() == ErrorKind::MissingRequiredArgument && words == ["runpath", "remove"] {
+            let _ = error.print();
+            eprintln!("\n\"runpath clear FILE...\" takes the whole search path away.");
+            std::process::exit(error.exit_code());
+        }
+        error.exit()
+    })
+}
+
+fn printed_kept(print: impl FnOnce(&mut dyn Write) -> anyhow::Result<()>) -> anyhow::Result<Status> {
+    let (mut out, _) = outputs();
+    print(&mut out)?;
+    out.flush()?;
+    Ok(Status::Good)
+}
+
+fn run_fix(command: Fix, color: Color) -> anyhow::Result<Status> {
     let selection = command.selection;
     let force = force(command.force_rpath, command.force_runpath);
-    let prepend = command.prepend.into_iter().map(directory).collect::<anyhow::Result<Vec<_>>>()?;
+    all_there(&selection.paths, Takes::Trees)?;
+    let relative = Relative::of(command.allow_relative);
+    let prepend =
+        command.prepend.into_iter().map(|path| directory(path, relative)).collect::<anyhow::Result<Vec<_>>>()?;
     let options = fix::Options {
         names: names(&selection.names),
-        driver_dirs: driver_dirs(selection.driver_link.clone())?,
+        driver_dirs: driver_dirs(selection.driver_link.clone(), &names(&selection.names))?,
         policy: Policy { driver_dir: Vec::new(), prepend, force },
         all: command.all,
         // Only a line of -v and the JSON document would show them.
@@ -91,7 +123,8 @@ fn run_fix(command: Fix) -> anyhow::Result<Status> {
         let _progress = Progress::start(&options.looked_at);
         fix(&selection.paths, &options)
     };
-    let voice = voice(&selection);
+    let voice = voice(&selection, color);
+    warn_of_unused(&options.exclude, &selection);
     let told = || {
         let (mut out, mut errors) = outputs();
         if command.json {
@@ -104,26 +137,30 @@ fn run_fix(command: Fix) -> anyhow::Result<Status> {
     ended(told(), report.status(leniency(&selection)))
 }
 
-fn run_check(command: Check) -> anyhow::Result<Status> {
+fn run_check(command: Check, color: Color) -> anyhow::Result<Status> {
     let selection = command.selection;
     let looked_at = Arc::default();
+    let exclude = exclude(&selection)?;
     let report = {
         let _progress = Progress::start(&looked_at);
         check(
             &selection.paths,
-            &exclude(&selection)?,
+            &exclude,
             &names(&selection.names),
-            &driver_dirs(selection.driver_link.clone())?,
+            &driver_dirs(selection.driver_link.clone(), &names(&selection.names))?,
+            &Protection { store: store_to_protect(), break_links: false },
             &looked_at,
         )
     };
-    let voice = voice(&selection);
+    let voice = voice(&selection, color);
+    let commands = Mending { in_place: mending(&selection, &[]), by_copies: mending(&selection, &["--break-links"]) };
+    warn_of_unused(&exclude, &selection);
     let told = || {
         let (mut out, mut errors) = outputs();
         if command.json {
             writeln!(out, "{}", check_json(&report, leniency(&selection))?)?;
         } else {
-            check_text(&report, &mending(&selection), &voice, &mut out, &mut errors)?;
+            check_text(&report, &commands, &voice, &mut out, &mut errors)?;
         }
         Ok(out.flush()?)
     };
@@ -149,7 +186,7 @@ fn run_explain(command: Explain) -> anyhow::Result<Status> {
         sysroot,
         loaded_by: command.loaded_by,
         names: names(&command.names),
-        driver_dirs: driver_dirs(command.driver_link)?,
+        driver_dirs: driver_dirs(command.driver_link, &names(&command.names))?,
         library_path: library_path.map(OsString::into_vec),
     };
     let (mut out, mut errors) = outputs();
@@ -171,12 +208,13 @@ fn run_explain(command: Explain) -> anyhow::Result<Status> {
 
 fn run_audit(command: Audit) -> anyhow::Result<Status> {
     let pattern = |text: &String| glob::Pattern::new(text).map_err(|why| anyhow!("--ignore {text}: {why}"));
+    let names = names(&command.names);
     let options = audit::Options {
         exclude: exclude_of(&command.telling)?,
-        names: names(&command.names),
-        driver_dirs: driver_dirs(command.driver_link)?,
+        driver_dirs: driver_dirs(command.driver_link, &names)?,
         ignore: command.ignore.iter().map(pattern).collect::<anyhow::Result<_>>()?,
         expect: command.expect,
+        names,
     };
     let looked_at = Arc::default();
     let report = {
@@ -240,31 +278,57 @@ fn exclude(selection: &Selection) -> anyhow::Result<Exclude> {
     Exclude::new(selection.exclude.clone()).map_err(|why| anyhow!("--exclude {why}"))
 }
 
+/// A pattern that is spelled wrong would leave files to be edited that it was meant for.
+fn warn_of_unused(exclude: &Exclude, selection: &Selection) {
+    // Files that are named are not excluded.
+    if verbosity(selection.verbose, selection.quiet) == Verbosity::Errors
+        || !selection.paths.iter().any(|path| path.is_dir())
+    {
+        return;
+    }
+    for pattern in exclude.unused() {
+        let _ = writeln!(
+            io::stderr(),
+            "warning: --exclude {} matches nothing in the directories given",
+            printable(pattern.as_bytes())
+        );
+    }
+}
+
 fn outputs() -> (impl Write, impl Write) {
     (BufWriter::new(io::stdout().lock()), io::stderr().lock())
 }
 
-fn voice(selection: &Selection) -> Voice {
-    Voice { verbosity: verbosity(selection.verbose, selection.quiet), leniency: leniency(selection), screen: screen() }
+fn voice(selection: &Selection, color: Color) -> Voice {
+    Voice {
+        verbosity: verbosity(selection.verbose, selection.quiet),
+        leniency: leniency(selection),
+        screen: screen(color),
+    }
 }
 
 /// The terminal that the report goes to.
-fn screen() -> Option<Screen> {
+fn screen(color: Color) -> Option<Screen> {
     const USUAL: usize = 80;
     let out = io::stdout();
-    if !out.is_terminal() {
+    // Who wants colours in a pipe has a terminal at its end.
+    if !out.is_terminal() && color != Color::Always {
         return None;
     }
     let columns = rustix::termios::tcgetwinsize(&out).map_or(0, |size| usize::from(size.ws_col));
-    let colours = anstream::AutoStream::choice(&out) != anstream::ColorChoice::Never;
+    let colours = match color {
+        Color::Always => true,
+        Color::Never => false,
+        Color::Auto => anstream::AutoStream::choice(&out) != anstream::ColorChoice::Never,
+    };
     Some(Screen { columns: if columns == 0 { USUAL } else { columns }, colours })
 }
 
-/// The command that mends what `check` of the same selection found.
-fn mending(selection: &Selection) -> String {
+/// The command that mends what `check` of the same selection found, as a shell reads it.
+fn mending(selection: &Selection, options: &[&str]) -> String {
     let Selection { paths, driver_link, names, exclude, skip_damaged, quiet: _, verbose: _ } = selection;
     let Names { driver_libs, groups } = names;
-    let mut words: Vec<OsString> = ["driver-runpath", "fix"].map(OsString::from).to_vec();
+    let mut words: Vec<OsString> = ["driver-runpath", "fix"].iter().chain(options).map(OsString::from).collect();
     let mut option = |name: &str, value: &OsStr| words.extend([OsString::from(name), value.to_owned()]);
     driver_link.iter().for_each(|link| option("--driver-link", link));
     driver_libs.iter().for_each(|lib| option("--driver-lib", OsStr::new(lib)));
@@ -274,9 +338,7 @@ fn mending(selection: &Selection) -> String {
     words.extend(skip_damaged.then(|| OsString::from("--skip-damaged")));
     words.extend(paths.iter().any(|path| path.as_os_str().as_encoded_bytes().starts_with(b"-")).then(|| "--".into()));
     words.extend(paths.iter().map(|path| path.as_os_str().to_owned()));
-    // A word with a NUL byte cannot have come from a command line.
-    let quoted = shlex::bytes::try_join(words.iter().map(|word| word.as_encoded_bytes()));
-    String::from_utf8_lossy(&quoted.unwrap_or_default()).into_owned()
+    words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ")
 }
 
 fn leniency(selection: &Selection) -> Leniency {
@@ -292,44 +354,6 @@ fn verbosity(verbose: bool, quiet: u8) -> Verbosity {
     }
 }
 
-/// `DIR/lib`, and for 32-bit x86 what NixOS has beside it; a link that the user gives serves both.
-fn driver_dirs(link: Option<OsString>) -> anyhow::Result<DriverDirs> {
-    let lib = |link: &OsStr| match link.is_empty() {
-        true => bail!("--driver-link: an empty name"),
-        false => directory(Path::new(link).join("lib").into_os_string()),
-    };
-    Ok(match link {
-        Some(link) => DriverDirs { native: lib(&link)?, i386: lib(&link)? },
-        None => {
-            DriverDirs { native: lib(OsStr::new(DRIVER_LINK))?, i386: lib(OsStr::new(&format!("{DRIVER_LINK}-32")))? }
-        }
-    })
-}
-
-/// A directory as an entry of a search path.
-fn directory(path: OsString) -> anyhow::Result<Vec<u8>> {
-    let shown = path.display().to_string();
-    // A relative directory is searched from wherever the program runs: a way to load somebody else's library.
-    if !path.is_empty() && !matches!(path.as_encoded_bytes().first(), Some(b'/' | b'$')) {
-        bail!("{shown}: not an absolute directory, and none that starts with $ORIGIN");
-    }
-    let path = path.into_vec();
-    if path.is_empty() {
-        bail!("an empty directory would mean the current one");
-    }
-    if path.contains(&b':') {
-        bail!("{shown}: a search path cannot hold a directory with a colon in its name");
-    }
-    Ok(path)
-}
-
-/// The Nix store, unless this runs in a build, which writes its own outputs there.
-fn store_to_protect() -> Option<PathBuf> {
-    let in_build = std::env::var_os("NIX_BUILD_TOP").is_some();
-    let store = std::env::var_os("NIX_STORE_DIR").unwrap_or_else(|| "/nix/store".into());
-    (!in_build).then(|| PathBuf::from(store))
-}
-
 fn is_closed_pipe(error: &anyhow::Error) -> bool {
     error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
@@ -337,10 +361,11 @@ fn is_closed_pipe(error: &anyhow::Error) -> bool {
 fn run_runpath(action: Action) -> anyhow::Result<Status> {
     let (operation, edit) = match action {
         Action::Print { files } => return print_runpaths(&files),
-        Action::Set(WithPath { path, edit }) => (Operation::Set(search_path(path)?), edit),
-        Action::Prepend(WithPath { path, edit }) => (Operation::Prepend(search_path(path)?), edit),
-        Action::Append(WithPath { path, edit }) => (Operation::Append(search_path(path)?), edit),
-        Action::Remove(edit) => (Operation::Remove, edit),
+        Action::Set(with) => (Operation::Set(new_path(with.path, "set", with.allow_relative)?), with.edit),
+        Action::Prepend(with) => (Operation::Prepend(new_path(with.path, "prepend", with.allow_relative)?), with.edit),
+        Action::Append(with) => (Operation::Append(new_path(with.path, "append", with.allow_relative)?), with.edit),
+        Action::Remove { dir, edit } => (Operation::Remove(search_path(dir, "remove", "DIR")?), edit),
+        Action::Clear(edit) => (Operation::Clear, edit),
         Action::Shrink { allowed_prefix, edit } => {
             let allowed_prefixes = allowed_prefix.into_iter().map(OsString::into_vec).collect();
             (Operation::Shrink { allowed_prefixes }, edit)
@@ -349,6 +374,7 @@ fn run_runpath(action: Action) -> anyhow::Result<Status> {
     if edit.output.is_some() && edit.files.len() != 1 {
         bail!("--output is for one FILE, {} are given", edit.files.len());
     }
+    all_there(&edit.files, Takes::Files)?;
     let options = runpath::Options {
         operation,
         force: force(edit.force_rpath, edit.force_runpath),
@@ -365,28 +391,32 @@ fn run_runpath(action: Action) -> anyhow::Result<Status> {
     Ok(report.status())
 }
 
+/// The value of `runpath set` and its siblings.
+fn new_path(path: OsString, operation: &str, allow_relative: bool) -> anyhow::Result<Vec<u8>> {
+    let path = search_path(path, operation, "PATH")?;
+    none_relative(&path, Relative::of(allow_relative))?;
+    Ok(path)
+}
+
 fn print_runpaths(files: &[PathBuf]) -> anyhow::Result<Status> {
     let (mut out, mut errors) = outputs();
     let mut worst = Status::Good;
+    let how = match (files.len() > 1, io::stdout().is_terminal()) {
+        (true, _) => Printed::WithName,
+        (false, true) => Printed::Harmless,
+        (false, false) => Printed::Bytes,
+    };
     for file in files {
-        worst = worst.max(printed(file, &runpath::print(file), files.len() > 1, &mut out, &mut errors)?);
+        worst = worst.max(printed(file, &runpath::print(file), how, &mut out, &mut errors)?);
     }
     out.flush()?;
     Ok(worst)
 }
 
-/// The value of `runpath set` and its siblings.
-fn search_path(path: OsString) -> anyhow::Result<Vec<u8>> {
-    let value = path.into_vec();
-    if tidy(&value).is_empty() {
-        bail!("PATH names no directory; \"runpath remove\" takes a search path away");
-    }
-    Ok(value)
-}
-
 fn run_patchelf(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let (mut out, mut errors) = outputs();
-    ExitCode::from(patchelf::run(arguments, &mut out, &mut errors))
+    let reader = if io::stdout().is_terminal() { Reader::Terminal } else { Reader::Program };
+    ExitCode::from(patchelf::run(arguments, reader, &mut out, &mut errors))
 }
 
 fn durability(sync: bool) -> Durability {

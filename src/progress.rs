@@ -23,7 +23,7 @@ impl Progress {
         }
         let (done, is_done) = mpsc::channel();
         let looked_at = Arc::clone(looked_at);
-        let thread = std::thread::spawn(move || {
+        let show = move || {
             if is_done.recv_timeout(PATIENCE) != Err(RecvTimeoutError::Timeout) {
                 return;
             }
@@ -33,8 +33,9 @@ impl Progress {
                 bar.tick();
             }
             bar.finish_and_clear();
-        });
-        Self(Some((done, thread)))
+        };
+        // Without a thread for it, the work goes on in silence.
+        Self(std::thread::Builder::new().spawn(show).ok().map(|thread| (done, thread)))
     }
 }
 

@@ -4,13 +4,15 @@ use std::fs::{File, Metadata, OpenOptions, Permissions};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, Mode, OFlags, openat};
 
 use crate::Error;
 use crate::elf::MAGIC;
-use crate::map::ReadMap;
+use crate::journal::{Journal, Undo};
+use crate::lock::lock;
+use crate::map::{PrivateMap, ReadMap, pages_lost};
 
 /// Whether a symbolic link at the end of a path is followed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +65,7 @@ pub struct Source {
     /// The number of its names in the file system.
     pub links: u64,
     mode: u32,
+    pages_lost: u64,
 }
 
 impl Source {
@@ -114,34 +117,56 @@ impl Source {
         &self.map
     }
 
+    /// The open descriptor alone: the map is gone.
+    pub fn into_file(self) -> File {
+        self.file
+    }
+
     /// The open descriptor.
     pub fn file(&self) -> &File {
         &self.file
     }
 
-    /// The same as [`Self::open`], under an exclusive lock: another run on the same file waits for this one.
+    /// The same open file under an exclusive lock, looked at anew: another run on it has ended or waits for this one.
     ///
     /// # Errors
-    /// As [`Self::open`].
-    pub fn open_locked(path: &Path, links: Links) -> Result<Option<Self>, Error> {
-        let Some(source) = Self::open(path, links)? else { return Ok(None) };
-        // A file system without locks has none to respect.
-        let _ = rustix::fs::flock(&source.file, rustix::fs::FlockOperation::LockExclusive);
-        source.renewed().map(Some)
-    }
-
-    /// The same open file, looked at anew: its size and bytes may have changed.
-    ///
-    /// # Errors
-    /// [`Error::Io`].
-    pub fn renewed(self) -> Result<Self, Error> {
+    /// [`Error::Locked`], [`Error::Io`].
+    pub fn locked(self) -> Result<Self, Error> {
+        lock(&self.file)?;
         let stat = self.file.metadata().map_err(Error::io("cannot stat"))?;
         let identity = Identity::from(&stat);
         if identity == self.identity {
-            return Ok(self);
+            return Ok(Self { links: stat.nlink(), mode: stat.mode(), ..self });
         }
-        let map = ReadMap::new(&self.file, stat.len()).map_err(Error::io("cannot map"))?;
-        Ok(Self { map, identity, links: stat.nlink(), mode: stat.mode(), file: self.file })
+        Self::of(self.file)
+    }
+
+    /// Whether all of the file was there to be read so far.
+    ///
+    /// # Errors
+    /// [`Error::Changed`] where another process cut it off meanwhile.
+    pub fn check_whole(&self) -> Result<(), Error> {
+        if pages_lost() == self.pages_lost { Ok(()) } else { self.check_unchanged(&self.file) }
+    }
+
+    /// The path that the kernel knows the open file by, without links.
+    pub fn real_path(&self) -> Option<PathBuf> {
+        std::fs::read_link(self.descriptor_path()).ok()
+    }
+
+    fn descriptor_path(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/self/fd/{}", self.file.as_raw_fd()))
+    }
+
+    /// The edit that an earlier run left unfinished in the file, if there is the proof of one.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn interrupted(&self) -> Result<Option<Interrupted>, Error> {
+        let Some(journal) = Journal::find(self.bytes()) else { return Ok(None) };
+        let undone = PrivateMap::new(&self.file, journal.old_len());
+        let mut undone = undone.map_err(Error::io("cannot map"))?;
+        Ok(journal.prove(self.bytes(), &mut undone).map(|undo| Interrupted { undone, undo }))
     }
 
     /// Opens the same file, by its descriptor and not by its name, for writing as well.
@@ -151,12 +176,12 @@ impl Source {
     /// # Errors
     /// [`Error::Io`] where the system refuses; [`Error::Changed`] where the file is not as it was.
     pub fn open_for_writing(&self) -> Result<File, Error> {
-        let name = format!("/proc/self/fd/{}", self.file.as_raw_fd());
+        let name = self.descriptor_path();
         let open = || OpenOptions::new().read(true).write(true).open(&name);
         let opened = match open() {
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied && self.mode & OWNER_WRITE == 0 => {
                 let mode = |mode| self.file.set_permissions(Permissions::from_mode(mode & 0o7777));
-                mode(self.mode | OWNER_WRITE).map_err(Error::io("cannot make writable"))?;
+                mode(self.mode | OWNER_WRITE).map_err(Error::unwritten("cannot make writable"))?;
                 let opened = open();
                 mode(self.mode).map_err(Error::io("cannot give the mode back"))?;
                 opened
@@ -165,27 +190,68 @@ impl Source {
         };
         let file = opened.map_err(|error| {
             let busy = error.kind() == io::ErrorKind::ExecutableFileBusy;
-            Error::io(if busy { "a process is running it" } else { "cannot open for writing" })(error)
+            if busy { Error::Running(error) } else { Error::unwritten("cannot open for writing")(error) }
         })?;
-        self.check_unchanged(&file)?;
+        match self.check_unchanged(&file) {
+            Err(Error::Changed) if self.was_copied_up(&file) => lock(&file)?,
+            checked => checked?,
+        }
         Ok(file)
     }
 
-    /// The same open file with the size and the bytes that it has now.
-    ///
-    /// # Errors
-    /// [`Error::Io`].
-    pub fn as_it_is_now(&self) -> Result<Self, Error> {
-        Self::of(self.file.try_clone().map_err(Error::io("cannot open"))?)
+    /// Whether a process is running the file: nobody can write to it then.
+    pub fn is_running(&self) -> bool {
+        let opened = OpenOptions::new().write(true).open(self.descriptor_path());
+        opened.is_err_and(|error| error.kind() == io::ErrorKind::ExecutableFileBusy)
     }
 
-    fn of(file: File) -> Result<Self, Error> {
+    /// Whether [`Self::open_for_writing`] is likely to succeed. Changes nothing, the mode for a moment neither.
+    ///
+    /// # Errors
+    /// Why it is not, as that says it.
+    pub fn check_writable(&self) -> Result<(), Error> {
+        let cannot = Error::unwritten("cannot open for writing");
+        if rustix::fs::fstatvfs(&self.file)
+            .is_ok_and(|stat| stat.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY))
+        {
+            return Err(cannot(rustix::io::Errno::ROFS.into()));
+        }
+        match OpenOptions::new().write(true).open(self.descriptor_path()) {
+            Ok(_) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy => Err(Error::Running(error)),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied && self.mode & OWNER_WRITE == 0 => {
+                let stat = self.file.metadata().map_err(Error::io("cannot stat"))?;
+                // The owner can make it writable.
+                if stat.uid() == rustix::process::geteuid().as_raw() { Ok(()) } else { Err(cannot(error)) }
+            }
+            Err(error) => Err(cannot(error)),
+        }
+    }
+
+    /// Whether `file` is the copy that an overlay makes of a file of a lower layer when it is opened for writing: it can
+    /// have another inode number, but it has the same bytes.
+    fn was_copied_up(&self, file: &File) -> bool {
+        let Ok(stat) = file.metadata() else { return false };
+        let now = Identity::from(&stat);
+        let is_alike = (now.len, now.mtime) == (self.identity.len, self.identity.mtime);
+        is_alike
+            && is_on_overlay(file)
+            && ReadMap::new(file, now.len).is_ok_and(|map| *map == *self.bytes())
+            && self.check_unchanged(&self.file).is_ok()
+    }
+
+    /// The open file with the size and the bytes that it has now.
+    ///
+    /// # Errors
+    /// [`Error::Io`], also for what is no regular file.
+    pub fn of(file: File) -> Result<Self, Error> {
+        let pages_lost = pages_lost();
         let stat = file.metadata().map_err(Error::io("cannot stat"))?;
         if !stat.is_file() {
             return Err(Error::io("cannot read")(io::Error::other("not a regular file")));
         }
         let map = ReadMap::new(&file, stat.len()).map_err(Error::io("cannot map"))?;
-        Ok(Self { file, map, identity: Identity::from(&stat), links: stat.nlink(), mode: stat.mode() })
+        Ok(Self { file, map, identity: Identity::from(&stat), links: stat.nlink(), mode: stat.mode(), pages_lost })
     }
 
     /// # Errors
@@ -197,3 +263,19 @@ impl Source {
 }
 
 const OWNER_WRITE: u32 = 0o200;
+
+/// An edit that an earlier run left unfinished.
+#[derive(Debug)]
+pub struct Interrupted {
+    /// The file as it was before that edit.
+    pub undone: PrivateMap,
+    /// How to get there.
+    pub undo: Undo,
+}
+
+/// Whether the file lies on an overlay (OVERLAYFS_SUPER_MAGIC in linux/magic.h), as in a container.
+pub fn is_on_overlay(file: &File) -> bool {
+    const OVERLAY: u64 = 0x794c_7630;
+    #[allow(clippy::unnecessary_cast, reason = "the field has other types on other architectures")]
+    rustix::fs::fstatfs(file).is_ok_and(|stat| stat.f_type as u64 == OVERLAY)
+}

@@ -4,6 +4,8 @@
 //! refuse files that loaders accept. The planned file exists only as an overlay: the original's bytes with the edits
 //! laid over the windows that are read.
 
+mod names;
+
 use std::collections::HashSet;
 use std::ops::Range;
 
@@ -15,6 +17,7 @@ use goblin::elf::{Elf, Header};
 
 use crate::Error;
 use crate::decide::Tag;
+use crate::elf::Malformed;
 use crate::plan::{EntryFor, Plan};
 
 /// Unknown to goblin, like the next one.
@@ -24,20 +27,38 @@ const DT_MIPS_RLD_MAP_REL: u64 = 0x7000_0035;
 /// Compares what `plan` makes of `original` with what it means to make.
 ///
 /// # Errors
-/// [`Error::Unverified`] with the first difference. It is a defect of this program, not of the file.
+/// [`Error::Malformed`] where the original itself cannot be read in this way, so that nothing can be said of an edit of
+/// it; otherwise [`Error::Unverified`] with the first difference, a defect of this program.
 pub fn verify(original: &[u8], plan: &Plan) -> Result<(), Error> {
-    check(original, plan).map_err(Error::Unverified)
+    check(original, plan).map_err(|why| match check_original(original) {
+        Ok(()) => Error::Unverified(why),
+        Err(damage) => Error::Malformed(Malformed::new(damage)),
+    })
+}
+
+/// The same, of a file that nothing is done with: what goes wrong here is the file's fault.
+fn check_original(original: &[u8]) -> Result<(), String> {
+    let file = Overlay { original, plan: None };
+    let found = Reading::of(&file)?;
+    let nothing = Plan::of_nothing(original.len() as u64);
+    check_loads(&found, (&file, &found), &nothing)?;
+    check_dynamic(&found, &found, &nothing)?;
+    check_sections(&found, &found, &nothing)?;
+    check_string_section(&found)?;
+    names::check((&file, &found), (&file, &found), &nothing)
 }
 
 fn check(original: &[u8], plan: &Plan) -> Result<(), String> {
-    let before = Reading::of(&Overlay { original, plan: None })?;
+    let untouched = Overlay { original, plan: None };
+    let before = Reading::of(&untouched)?;
     let planned = Overlay { original, plan: Some(plan) };
     let after = Reading::of(&planned)?;
     check_header(&before, &after)?;
-    check_loads(&before, &after, plan)?;
+    check_loads(&before, (&planned, &after), plan)?;
     check_other_segments(&before, &after, plan)?;
     check_dynamic(&before, &after, plan)?;
     check_sections(&before, &after, plan)?;
+    names::check((&untouched, &before), (&planned, &after), plan)?;
     check_search_path(&planned, &after, plan)?;
     check_places(original, &before, plan)
 }
@@ -109,6 +130,8 @@ struct Reading {
     dynamic: Vec<(u64, u64)>,
     dynamic_range: Range<u64>,
     sections: Vec<SectionHeader>,
+    /// Bytes of the file.
+    len: u64,
 }
 
 impl Reading {
@@ -136,19 +159,32 @@ impl Reading {
 
         let count = u64::from(header.e_shnum);
         let size = shdr_size.saturating_mul(count);
-        let inside = header.e_shoff.checked_add(size).is_some_and(|end| end <= file.len());
-        let sections = if header.e_shoff == 0 || count == 0 || !inside {
+        let inside = header.e_shoff.checked_add(size).is_some_and(|end| {
+            // Some versions of patchelf write the program headers over the section headers.
+            let segments_end = header.e_phoff.saturating_add(phdr_size.saturating_mul(u64::from(header.e_phnum)));
+            end <= file.len() && (end <= header.e_phoff || segments_end <= header.e_shoff)
+        });
+        // Headers of another size are no table that anybody can read.
+        let is_readable = inside && u64::from(header.e_shentsize).saturating_mul(count) == size;
+        let sections = if header.e_shoff == 0 || count == 0 || !is_readable {
             Vec::new()
         } else {
             let table = file.read(header.e_shoff, size)?;
             SectionHeader::parse_from(&table, 0, usize::from(header.e_shnum), ctx).map_err(failed)?
         };
         let dynamic_range = place.p_offset..place.p_offset.saturating_add(place.p_filesz);
-        Ok(Self { header, segments, dynamic, dynamic_range, sections })
+        Ok(Self { header, segments, dynamic, dynamic_range, sections, len: file.len() })
     }
 
     fn loads(&self) -> impl Iterator<Item = &ProgramHeader> {
         self.segments.iter().filter(|segment| segment.p_type == program_header::PT_LOAD)
+    }
+
+    /// Whether a section has bytes, and has them in the file. Of a broken header nothing is expected but that it stays.
+    fn has_bytes(&self, section: &SectionHeader) -> bool {
+        !matches!(section.sh_type, section_header::SHT_NOBITS | section_header::SHT_NULL)
+            && section.sh_size > 0
+            && section.sh_offset.checked_add(section.sh_size).is_some_and(|end| end <= self.len)
     }
 
     fn value(&self, tag: u64) -> Option<u64> {
@@ -176,7 +212,7 @@ fn check_header(before: &Reading, after: &Reading) -> Result<(), String> {
     if after.header == wanted { Ok(()) } else { Err("the ELF header changed".into()) }
 }
 
-fn check_loads(before: &Reading, after: &Reading, plan: &Plan) -> Result<(), String> {
+fn check_loads(before: &Reading, (planned, after): (&Overlay<'_>, &Reading), plan: &Plan) -> Result<(), String> {
     let (page, wide_page) = (0x1000, 0x1_0000);
     let page = match before.header.e_machine {
         goblin::elf::header::EM_386
@@ -196,7 +232,12 @@ fn check_loads(before: &Reading, after: &Reading, plan: &Plan) -> Result<(), Str
         }
         let is_from = |old: &&ProgramHeader| {
             let grown = load.p_filesz >= old.p_filesz && load.p_memsz >= old.p_memsz;
-            let bss_kept = load.p_memsz - load.p_filesz == old.p_memsz.saturating_sub(old.p_filesz);
+            let bss = old.p_memsz.saturating_sub(old.p_filesz);
+            let has_bytes = || {
+                let zeros = load.p_offset.checked_add(old.p_filesz).map(|at| planned.read(at, bss));
+                load.p_filesz == load.p_memsz && zeros.is_some_and(|read| read.is_ok_and(|b| b.iter().all(|&b| b == 0)))
+            };
+            let bss_kept = load.p_memsz - load.p_filesz == bss || has_bytes();
             grown && bss_kept && load.p_flags == old.p_flags && load.p_align == old.p_align
         };
         // An empty segment can lie where the next one starts.
@@ -325,12 +366,13 @@ fn check_sections(before: &Reading, after: &Reading, plan: &Plan) -> Result<(), 
     let old_strings = (before.value(dynamic::DT_STRTAB), before.value(dynamic::DT_STRSZ));
     for (index, (old, new)) in before.sections.iter().zip(&after.sections).enumerate() {
         let mut wanted = old.clone();
-        let has_bytes = old.sh_type != section_header::SHT_NOBITS && old.is_alloc() && old.sh_size > 0;
-        if let Some((offset, addr)) = moved(plan, old.sh_offset).filter(|_| has_bytes) {
-            (wanted.sh_offset, wanted.sh_addr) = (offset, addr);
+        let has_bytes = before.has_bytes(old) && old.is_alloc();
+        if let Some((offset, addr)) = moved(plan, old.sh_offset).filter(|_| before.has_bytes(old)) {
+            wanted.sh_offset = offset;
+            wanted.sh_addr = if has_bytes { addr } else { old.sh_addr };
         }
         let is_strings = old.sh_type == section_header::SHT_STRTAB
-            && old.is_alloc()
+            && has_bytes
             && (Some(old.sh_addr), Some(old.sh_size)) == old_strings;
         let is_dynamic = old.sh_type == section_header::SHT_DYNAMIC && wanted.sh_offset != old.sh_offset;
         if is_dynamic {
@@ -345,6 +387,24 @@ fn check_sections(before: &Reading, after: &Reading, plan: &Plan) -> Result<(), 
         }
         if *new != wanted {
             return Err(format!("section header {index} is not the one meant"));
+        }
+    }
+    Ok(())
+}
+
+/// A section that shares bytes with the string table is the string table.
+fn check_string_section(found: &Reading) -> Result<(), String> {
+    let (Some(addr), Some(size)) = (found.value(dynamic::DT_STRTAB), found.value(dynamic::DT_STRSZ)) else {
+        return Err("no DT_STRTAB or no DT_STRSZ".into());
+    };
+    let at = found.offset_of(addr).ok_or("DT_STRTAB lies in no segment")?;
+    let end = at.saturating_add(size);
+    for (index, section) in found.sections.iter().enumerate().filter(|(_, section)| found.has_bytes(section)) {
+        let is_it = section.sh_type == section_header::SHT_STRTAB
+            && (section.sh_addr, section.sh_offset, section.sh_size) == (addr, at, size);
+        let touches = section.sh_offset < end && at < section.sh_offset.saturating_add(section.sh_size);
+        if touches && !is_it {
+            return Err(format!("section header {index} does not agree with DT_STRTAB and DT_STRSZ"));
         }
     }
     Ok(())
@@ -396,8 +456,7 @@ fn check_places(original: &[u8], before: &Reading, plan: &Plan) -> Result<(), St
     let used: Vec<Range<u64>> = before
         .sections
         .iter()
-        .filter(|section| !matches!(section.sh_type, section_header::SHT_NOBITS | section_header::SHT_NULL))
-        .filter(|section| section.sh_size > 0)
+        .filter(|section| before.has_bytes(section))
         .map(|section| range(section.sh_offset, section.sh_size))
         .collect();
     for edit in &plan.edits {

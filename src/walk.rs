@@ -1,24 +1,27 @@
 //! The files to look at: those named, and those in the directories named, each once, in parallel.
 
-use std::collections::{BTreeSet, HashMap};
-use std::ffi::{OsStr, OsString};
+use std::cell::OnceCell;
+use std::collections::{BTreeMap, HashMap};
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use rayon::prelude::*;
+use rayon::{ThreadPool, ThreadPoolBuilder};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir, openat, statat};
 use rustix::io::Errno;
 
 use crate::Error;
 use crate::elf::NotCandidate;
+pub use crate::exclude::Exclude;
 use crate::links::COPY_PREFIX;
+use crate::place::{NameKey, Place, Root};
 use crate::source::{Identity, Links, Source, Take};
-use crate::tree::directory_of;
 
 /// What the walk came upon.
 #[derive(Debug)]
@@ -40,42 +43,22 @@ pub struct Found<T> {
     pub links: Links,
     /// Which file it is.
     pub identity: Identity,
-    /// How many names the file system has for it, less those that the walk found: hard links elsewhere.
-    pub links_elsewhere: u64,
-    /// Its names that the walk found, where there is more than one in the file system.
-    pub names: Vec<PathBuf>,
+    /// The names that the walk found, where there is more than one in the file system.
+    pub names: Vec<Place>,
     /// What `look` made of it.
     pub seen: T,
+    root: Option<Arc<Root>>,
 }
 
-/// What the walk passes over: names found in directories, never those that the user gave.
-#[derive(Debug, Clone, Default)]
-pub struct Exclude(Vec<glob::Pattern>);
-
-impl Exclude {
-    /// Patterns with `*`, `?`, `[…]` and `**`. One without a slash is compared with the name of each file and
-    /// directory, one with a slash with the path from the directory given.
-    ///
-    /// # Errors
-    /// The pattern that cannot be read, and why.
-    pub fn new(patterns: impl IntoIterator<Item = String>) -> Result<Self, String> {
-        // `tests/` is `tests`: what is excluded is not walked into.
-        let read = |text: String| {
-            let name = text.trim_end_matches('/');
-            glob::Pattern::new(name).map_err(|error| format!("{text}: {error}"))
-        };
-        Ok(Self(patterns.into_iter().map(read).collect::<Result<_, _>>()?))
+impl<T> Found<T> {
+    /// Where it was found.
+    pub fn place(&self) -> Place {
+        Place { path: self.path.clone(), root: self.root.clone() }
     }
 
-    fn matches(&self, root: &Path, path: &Path) -> bool {
-        self.0.iter().any(|pattern| {
-            let subject = if pattern.as_str().contains('/') {
-                path.strip_prefix(root).unwrap_or(path).as_os_str()
-            } else {
-                path.file_name().unwrap_or_default()
-            };
-            pattern.matches(&subject.to_string_lossy())
-        })
+    /// Its other names that the walk found.
+    pub fn other_names(&self) -> Vec<Place> {
+        self.names.iter().filter(|name| name.path != self.path).cloned().collect()
     }
 }
 
@@ -94,7 +77,7 @@ const MANY_FILES: usize = 8;
 pub fn walk<T: Send>(
     paths: &[PathBuf],
     exclude: &Exclude,
-    look: impl Fn(&Path, &Source, Links) -> T + Sync,
+    look: impl Fn(&Path, Source, Links) -> T + Sync,
 ) -> Walked<T> {
     walk_for(Take::Elf, paths, exclude, look)
 }
@@ -104,7 +87,7 @@ pub fn walk_for<T: Send>(
     take: Take,
     paths: &[PathBuf],
     exclude: &Exclude,
-    look: impl Fn(&Path, &Source, Links) -> T + Sync,
+    look: impl Fn(&Path, Source, Links) -> T + Sync,
 ) -> Walked<T> {
     let kinds: Vec<_> = paths.iter().map(|path| (path, fs::metadata(path))).collect();
     let walk = Walk { take, look, exclude, state: Mutex::default(), others: AtomicU64::new(0) };
@@ -119,14 +102,19 @@ pub fn walk_for<T: Send>(
         Err(error) => walk.problem(path.clone(), Error::io("cannot look at it")(error)),
     };
     if in_parallel {
-        rayon::scope(|scope| {
-            for (path, _) in directories {
-                walk.directory(path, None, path.clone(), scope);
-            }
-            for (path, kind) in files {
-                let named = &named;
-                scope.spawn(move |_| named(path, kind));
-            }
+        with_threads(|| {
+            rayon::scope(|scope| {
+                for (path, _) in directories {
+                    match Root::open(path) {
+                        Ok(root) => walk.directory(&Arc::new(root), None, path.clone(), scope),
+                        Err(error) => walk.problem(path.clone(), Error::io("cannot read the directory")(error)),
+                    }
+                }
+                for (path, kind) in files {
+                    let named = &named;
+                    scope.spawn(move |_| named(path, kind));
+                }
+            })
         });
     } else {
         files.into_iter().for_each(|(path, kind)| named(path, kind));
@@ -148,9 +136,28 @@ pub fn for_each_file<'f, S: Sync, T: Send>(files: &'f [Found<S>], work: impl Fn(
     let mut order: Vec<usize> = (0..files.len()).collect();
     order.sort_by_key(|&index| files.get(index).map(|found| std::cmp::Reverse(found.identity.len)));
     let next = order.into_iter().filter_map(|index| Some((index, files.get(index)?)));
-    let mut done: Vec<(usize, T)> = next.par_bridge().map(|(index, found)| (index, work(found))).collect();
+    let work = |(index, found)| (index, work(found));
+    let mut done: Vec<(usize, T)> = with_threads(|| next.par_bridge().map(work).collect());
     done.sort_by_key(|(index, _)| *index);
     done.into_iter().map(|(_, result)| result).collect()
+}
+
+/// Calls `work` in a pool with a thread for each processor; where the system grants no more threads, with the one that
+/// runs.
+fn with_threads<R: Send>(work: impl FnOnce() -> R + Send) -> R {
+    static MANY: OnceLock<Option<ThreadPool>> = OnceLock::new();
+    thread_local!(static ONE: OnceCell<Option<ThreadPool>> = const { OnceCell::new() });
+    if let Some(pool) = MANY.get_or_init(|| ThreadPoolBuilder::new().build().ok()) {
+        return pool.install(work);
+    }
+    ONE.with(|one| {
+        let build = || ThreadPoolBuilder::new().num_threads(1).use_current_thread().build().ok();
+        match one.get_or_init(build) {
+            Some(pool) => pool.install(work),
+            // The thread is one of a pool already.
+            None => work(),
+        }
+    })
 }
 
 struct Walk<'e, L, T> {
@@ -177,34 +184,34 @@ struct Entry<T> {
     path: PathBuf,
     links: Links,
     identity: Identity,
-    link_count: u64,
-    /// Names as directory and last component, so that `a` and `./a` are one. Empty where there is one link only.
-    names: BTreeSet<(PathBuf, OsString)>,
+    root: Option<Arc<Root>>,
+    /// Names told apart by their directories' inodes, so that `a` and `./a` are one. Empty where there is one link only.
+    names: BTreeMap<NameKey, Place>,
     seen: Option<T>,
 }
 
 impl<T> Entry<T> {
     fn finish(self) -> Option<Found<T>> {
-        let names = (self.names.len() as u64).max(1);
         Some(Found {
             path: self.path,
             links: self.links,
             identity: self.identity,
-            links_elsewhere: self.link_count.saturating_sub(names),
-            names: self.names.into_iter().map(|(directory, name)| directory.join(name)).collect(),
+            names: self.names.into_values().collect(),
             seen: self.seen?,
+            root: self.root,
         })
     }
 }
 
-impl<T: Send, L: Fn(&Path, &Source, Links) -> T + Sync> Walk<'_, L, T> {
+impl<T: Send, L: Fn(&Path, Source, Links) -> T + Sync> Walk<'_, L, T> {
     /// Looks at a directory by its descriptor: what another process puts in the way of `path` meanwhile leads nowhere.
-    fn directory<'s>(&'s self, root: &'s Path, parent: Option<&OwnedFd>, path: PathBuf, scope: &rayon::Scope<'s>) {
+    fn directory<'s>(&'s self, root: &Arc<Root>, parent: Option<&OwnedFd>, path: PathBuf, scope: &rayon::Scope<'s>) {
         const LINKS: Links = Links::Refuse;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let opened = match (parent, path.file_name()) {
             (Some(parent), Some(name)) => openat(parent, name, flags | OFlags::NOFOLLOW, Mode::empty()),
-            _ => openat(CWD, &path, flags, Mode::empty()),
+            // A descriptor has one place to read at, and the root's may be in use: named twice.
+            _ => openat(root.descriptor(), ".", flags, Mode::empty()),
         };
         let cannot = |error: Errno| Error::io("cannot read the directory")(error.into());
         let directory = match opened {
@@ -226,7 +233,7 @@ impl<T: Send, L: Fn(&Path, &Source, Links) -> T + Sync> Walk<'_, L, T> {
             }
             // Most files are no ELF files: their whole path is not put together.
             let whole = || path.join(OsStr::from_bytes(name.to_bytes()));
-            if !self.exclude.0.is_empty() && self.exclude.matches(root, &whole()) {
+            if !self.exclude.is_empty() && self.exclude.matches(root.path(), &whole()) {
                 continue;
             }
             let kind = match entry.file_type() {
@@ -242,15 +249,15 @@ impl<T: Send, L: Fn(&Path, &Source, Links) -> T + Sync> Walk<'_, L, T> {
             };
             match kind {
                 FileType::Directory => {
-                    let (parent, path) = (Arc::clone(&directory), whole());
-                    scope.spawn(move |scope| self.directory(root, Some(&parent), path, scope));
+                    let (root, parent, path) = (Arc::clone(root), Arc::clone(&directory), whole());
+                    scope.spawn(move |scope| self.directory(&root, Some(&parent), path, scope));
                 }
                 FileType::RegularFile => {
                     let opened = Source::take_at(&directory, name, LINKS, self.take);
                     match &opened {
                         // Opened once more in its turn, so that few files are open at a time.
                         Ok(Some(source)) if source.identity.len >= LARGE => large.push((name.to_owned(), whole())),
-                        _ => self.file(whole, LINKS, opened),
+                        _ => self.file(whole, Some((root, &directory)), opened),
                     }
                 }
                 _ => {}
@@ -258,18 +265,26 @@ impl<T: Send, L: Fn(&Path, &Source, Links) -> T + Sync> Walk<'_, L, T> {
         }
         // What is spawned last is begun first: subdirectories are for the threads that have nothing to do.
         for (name, path) in large {
-            let directory = Arc::clone(&directory);
+            let (root, directory) = (Arc::clone(root), Arc::clone(&directory));
             scope.spawn(move |_| {
-                self.file(|| path.clone(), LINKS, Source::take_at(&directory, name.as_c_str(), LINKS, self.take));
+                let opened = Source::take_at(&directory, name.as_c_str(), LINKS, self.take);
+                self.file(|| path.clone(), Some((&root, &directory)), opened);
             });
         }
     }
 
     fn named_file(&self, path: &Path) {
-        self.file(|| path.to_owned(), Links::Follow, Source::take_at(CWD, path, Links::Follow, self.take));
+        self.file(|| path.to_owned(), None, Source::take_at(CWD, path, Links::Follow, self.take));
     }
 
-    fn file(&self, path: impl Fn() -> PathBuf, links: Links, opened: Result<Option<Source>, Error>) {
+    /// `found` is where the walk is; `None` for a file that the user named.
+    fn file(
+        &self,
+        path: impl Fn() -> PathBuf,
+        found: Option<(&Arc<Root>, &OwnedFd)>,
+        opened: Result<Option<Source>, Error>,
+    ) {
+        let links = if found.is_some() { Links::Refuse } else { Links::Follow };
         let source = match opened {
             Ok(Some(source)) => source,
             Ok(None) => {
@@ -282,34 +297,36 @@ impl<T: Send, L: Fn(&Path, &Source, Links) -> T + Sync> Walk<'_, L, T> {
             Err(error) => return self.problem(path(), error),
         };
         let path = path();
-        if !self.enter(&path, links, &source) {
+        if !self.enter(&path, found, &source) {
             return;
         }
-        let seen = (self.look)(&path, &source, links);
-        if let Some(entry) = self.state().files.get_mut(&source.identity.inode) {
+        let inode = source.identity.inode;
+        let seen = (self.look)(&path, source, links);
+        if let Some(entry) = self.state().files.get_mut(&inode) {
             entry.seen = Some(seen);
         }
     }
 
     /// Notes the file under this name; whether this is the first of its names.
-    fn enter(&self, path: &Path, links: Links, source: &Source) -> bool {
-        // A link that the user named is not one of the file's own names; where it leads is.
-        let real = || if links == Links::Follow { fs::canonicalize(path).ok() } else { Some(path.to_owned()) };
-        let name = (source.links > 1).then(|| one_spelling(&real()?)).flatten();
+    fn enter(&self, path: &Path, found: Option<(&Arc<Root>, &OwnedFd)>, source: &Source) -> bool {
+        let place = || Place { path: path.to_owned(), root: found.map(|(root, _)| Arc::clone(root)) };
+        let key = || match found {
+            Some((_, directory)) => NameKey::of(directory, path.file_name()?),
+            // A link that the user named is not one of the file's own names; where it leads is.
+            None => place().look_up().ok()?.key(),
+        };
+        let name = (source.links > 1).then(key).flatten();
         let mut state = self.state();
         let mut first = false;
         let entry = state.files.entry(source.identity.inode).or_insert_with(|| {
             first = true;
-            Entry {
-                path: path.to_owned(),
-                links,
-                identity: source.identity,
-                link_count: source.links,
-                names: BTreeSet::new(),
-                seen: None,
-            }
+            let Place { path, root } = place();
+            let links = if root.is_some() { Links::Refuse } else { Links::Follow };
+            Entry { path, links, identity: source.identity, root, names: BTreeMap::new(), seen: None }
         });
-        entry.names.extend(name);
+        if let Some(name) = name {
+            entry.names.entry(name).or_insert_with(place);
+        }
         first
     }
 
@@ -320,31 +337,5 @@ impl<T: Send, L: Fn(&Path, &Source, Links) -> T + Sync> Walk<'_, L, T> {
     fn state(&self) -> std::sync::MutexGuard<'_, State<T>> {
         // A panic in another thread leaves the maps whole: each change is one insertion.
         self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-}
-
-/// Directory and last component of a name, the directory without links and dots.
-fn one_spelling(path: &Path) -> Option<(PathBuf, OsString)> {
-    Some((fs::canonicalize(directory_of(path)).ok()?, path.file_name()?.to_owned()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_pattern_without_a_slash_is_for_names_one_with_a_slash_for_paths() {
-        let excludes = |pattern: &str, path: &str| {
-            let exclude = Exclude::new([pattern.to_owned()]).expect("a good pattern");
-            exclude.matches(Path::new("/out"), Path::new(path))
-        };
-        assert!(excludes("*.debug", "/out/lib/debug/libx.debug"));
-        assert!(excludes("tests", "/out/share/tests"));
-        assert!(excludes("tests/", "/out/share/tests"));
-        assert!(excludes("lib/*.so", "/out/lib/libx.so"));
-        assert!(!excludes("lib/*.so", "/out/x/lib/libx.so"));
-        assert!(excludes("**/lib/*.so", "/out/x/lib/libx.so"));
-        assert!(!excludes("out", "/out/lib"));
-        assert!(Exclude::new(["[".to_owned()]).is_err());
     }
 }

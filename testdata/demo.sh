@@ -5,6 +5,7 @@ set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 driver_runpath=${DRIVER_RUNPATH-}
 if [ -z "$driver_runpath" ]; then
+  echo "building driver-runpath (cargo build --release), which takes a minute or two the first time ..." >&2
   cargo build --quiet --release --manifest-path "$here/../Cargo.toml"
   driver_runpath=${CARGO_TARGET_DIR:-$here/../target}/release/driver-runpath
 fi

@@ -19,7 +19,7 @@ fn library(change: impl FnOnce(&mut Spec)) -> Vec<u8> {
 fn a_file_says_what_its_spec_says() {
     let file = library(|spec| {
         spec.dynamic.push(Entry::RPath("/opt/lib".into()));
-        spec.symbols.push(Symbol { name: "lib".into(), defined_in: Some(Part::Data(0)) });
+        spec.symbols.push(Symbol::defined("lib", Part::Data(0)));
     });
     let elf = Elf::parse(&file).expect("goblin reads it");
     assert_eq!(elf.libraries, ["libc.so.6"]);
@@ -111,7 +111,9 @@ proptest! {
     fn any_bytes_make_a_file_that_every_parser_takes(bytes in vec(any::<u8>(), 0..Spec::ENTROPY)) {
         let spec = Spec::from_entropy(&bytes);
         let file = spec.build().expect("a file");
-        Image::parse(&file).expect("the editor's parser takes it").ok();
+        let is_readable = Image::parse(&file).is_ok();
+        // Linux reads no more program headers than fit 64 KiB.
+        prop_assert_eq!(is_readable, spec.headers.len() < 1000);
         let defined: Vec<&[u8]> =
             spec.symbols.iter().filter(|s| s.defined_in.is_some() && !s.name.is_empty()).map(|s| &s.name[..]).collect();
         let is_s390x = spec.machine == object::elf::EM_S390.0;

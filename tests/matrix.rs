@@ -9,6 +9,8 @@ mod support;
 mod cells;
 #[path = "matrix/inherited.rs"]
 mod inherited;
+#[path = "matrix/odd_tables.rs"]
+mod odd_tables;
 #[path = "matrix/peers.rs"]
 mod peers;
 #[path = "matrix/refused.rs"]
@@ -48,6 +50,7 @@ fn main() {
     trials.extend(peers::trials(&workshop, &tally));
     trials.extend(inherited::trials());
     trials.extend(refused::trials());
+    trials.extend(odd_tables::trials());
     trials.push(Trial::test("the_cells_have_every_pair_of_factors", every_pair));
     let is_whole = arguments.filter.is_none() && arguments.skip.is_empty() && !arguments.list && !arguments.ignored;
     let conclusion = libtest_mimic::run(&arguments, trials);

@@ -44,7 +44,8 @@ fn block(command: &str) -> Result<String, Failed> {
 
 /// What depends on the machine and its linker: times, the rung, the system's loader.
 fn without_machine(text: &str) -> String {
-    let known = |line: &&str| !line.contains("loader: ") && !line.contains("it tries first: ");
+    let known =
+        |line: &&str| !line.contains("loader: ") && !line.starts_with("note: ") && !line.contains("it tries first: ");
     let same = |line: &str| {
         let line = line.split("; 0.").next().unwrap_or_default();
         line.rfind("; ").filter(|_| line.ends_with(" bytes")).map_or(line, |rung| &line[..rung]).to_owned() + "\n"

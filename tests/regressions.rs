@@ -44,7 +44,7 @@ fn zeros_behind_the_image_are_a_payload_and_no_slack() {
 fn a_symbol_of_a_moved_section_is_mended_where_the_symbols_are_now() {
     let mut spec =
         packed(&[DynSym, GnuHash, DynStr, BuildId], &[Header::Loads, Header::Dynamic, Header::Note(BuildId)]);
-    spec.symbols.push(Symbol { name: "_DYNAMIC".into(), defined_in: Some(Dynamic) });
+    spec.symbols.push(Symbol::defined("_DYNAMIC", Dynamic));
     (spec.spare, spec.dynamic) = (0, vec![Entry::SoName("libfixture.so".into()), Entry::Tables]);
     assert_eq!(edited(spec, LONG), Taken::Planned(Rung::AppendHead, Source::MovedTable));
 }
@@ -149,6 +149,7 @@ fn strings_do_not_grow_into_the_page_of_an_empty_segment() {
     let mut spec = Spec { symtab: false, ..Spec::default() };
     // Empty, at the end of a page that holds nothing else.
     spec.loads[1].parts = vec![];
+    spec.symbols[1].defined_in = Some(RoData);
     (spec.loads[0].file_gap, spec.loads[1].file_gap) = (0xff0 - 0x3e8, 0x1000);
     assert_ne!(edited(spec, &"/".repeat(0xd00)), Taken::Planned(Rung::Slack, Source::Spare));
 }

@@ -3,6 +3,7 @@
 
 mod support;
 
+use std::ffi::OsStr;
 use std::path::Path;
 use std::process::Command;
 
@@ -21,6 +22,7 @@ fn main() {
     let trials = vec![
         trial("the_picture_is_that_of_a_real_run", needs, picture),
         trial("no_line_is_wider_than_the_terminal", needs, fits),
+        trial("search_paths_are_printed_harmless_on_a_terminal_and_as_they_are_in_a_pipe", needs, harmless),
         trial("no_color_means_no_colours", needs, no_color),
         Trial::test("a_pipe_gets_neither_table_nor_colours", pipe),
     ];
@@ -47,7 +49,10 @@ fn picture() -> Result<(), Failed> {
     let mut terminal = String::new();
     for command in ["check venv", "fix venv", "check venv"] {
         terminal.push_str(&format!("\x1b[2m$\x1b[0m driver-runpath {command}\n"));
-        terminal.push_str(&on_a_terminal(&lab, command, &[])?);
+        // Whether there is a driver here makes no difference to the picture.
+        let printed = on_a_terminal(&lab, command, &[])?;
+        let lines = printed.lines().filter(|line| !line.starts_with("note: ") && !line.starts_with("      "));
+        lines.for_each(|line| terminal.push_str(&format!("{line}\n")));
     }
     let picture = anstyle_svg::Term::new().min_width_px(660).render_svg(&terminal);
     let kept = Path::new(ROOT).join("docs/terminal.svg");
@@ -104,8 +109,27 @@ fn no_color() -> Result<(), Failed> {
     let lab = venv()?;
     for (settings, coloured) in [(&[][..], true), (&[("NO_COLOR", "1")], false), (&[("TERM", "dumb")], false)] {
         let printed = on_a_terminal(&lab, "check venv", settings)?;
-        if printed.contains('\x1b') != coloured || !printed.contains("MISSES") {
+        if printed.contains('\x1b') != coloured || !printed.contains("LACKS") {
             return Err(format!("under {settings:?}: {printed:?}").into());
+        }
+    }
+    Ok(())
+}
+
+fn harmless() -> Result<(), Failed> {
+    let lab = Lab::new()?;
+    let file = lab.fixture("x86_64/libplain.so", "libplain.so")?;
+    let odd = "/a\x1b[31m/\u{202e}b";
+    driver_runpath([OsStr::new("runpath"), OsStr::new("set"), OsStr::new(odd), file.as_os_str()]).expect(0)?;
+    for command in ["runpath print", "patchelf --print-rpath", "--print-rpath"] {
+        let printed = on_a_terminal(&lab, &format!("{command} libplain.so"), &[])?;
+        if printed != "/a\\x1b[31m/\\xe2\\x80\\xaeb\n" {
+            return Err(format!("{command} on a terminal: {printed:?}").into());
+        }
+        let words = command.split(' ').map(OsStr::new).chain([file.as_os_str()]);
+        let printed = driver_runpath(words).expect(0)?.out;
+        if printed != format!("{odd}\n") {
+            return Err(format!("{command} in a pipe: {printed:?}").into());
         }
     }
     Ok(())

@@ -179,7 +179,7 @@ pub fn audit(paths: &[PathBuf], options: &Options, looked_at: &AtomicU64) -> Rep
     let systems = Systems::default();
     let walked = walk(paths, &options.exclude, |path, source, _| {
         looked_at.fetch_add(1, Ordering::Relaxed);
-        look(path, source, options, &systems)
+        look(path, &source, options, &systems)
     });
     // Who has which name, for names that the search does not lead to.
     let mut tree: Tree = BTreeMap::new();

@@ -12,7 +12,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 const EXAMPLES: &str = "\
 Examples:
-  driver-runpath check ~/venv           which files load the driver, which would miss it, and why
+  driver-runpath check ~/venv           which files load the driver, which lack its directory, and why
   driver-runpath fix --dry-run ~/venv   what would change
   driver-runpath fix ~/venv             give those files the driver's directory
   driver-runpath explain libfoo.so      where the loader would find the driver for one file
@@ -20,7 +20,7 @@ Examples:
   driver-runpath gpu-code ~/venv        which GPUs the files carry code for
   driver-runpath runpath print libfoo.so
 
-Exit status: 0, all is well; 1, a file would miss the driver, or was refused; 2, an error. An error with one file does
+Exit status: 0, all is well; 1, a file lacks the driver's directory, or was refused; 2, an error. An error with one file does
 not stop the others.";
 
 const FIX_EXAMPLES: &str = "\
@@ -30,8 +30,43 @@ Examples:
   driver-runpath fix --exclude '*.debug' out lib   two trees, without separate debug files
   driver-runpath fix --driver-link /opt/gpu out    another system's driver
 
-Environment: files in the Nix store (NIX_STORE_DIR, else /nix/store) are refused, unless NIX_BUILD_TOP says that this is
-a build.";
+Files in the Nix store (NIX_STORE_DIR, else /nix/store) are refused, unless NIX_BUILD_TOP says that this is a build.";
+
+const PATCHELF_FLAGS: &str = "\
+Flags:
+  --print-interpreter                what PT_INTERP names
+  --print-soname                     DT_SONAME
+  --print-needed                     DT_NEEDED, a line each
+  --print-rpath                      the search path
+  --set-rpath RPATH                  set it; DT_RPATH becomes DT_RUNPATH
+  --add-rpath RPATH                  append to it
+  --remove-rpath                     remove it
+  --shrink-rpath                     drop the directories in which nothing is found that the file needs
+  --allowed-rpath-prefixes PREFIXES  with --shrink-rpath: drop directories that start with none of these, too
+  --force-rpath                      use DT_RPATH
+  --output FILE                      write the result there, and leave the input as it is
+  --debug                            say on standard error what is done
+  --page-size SIZE, --no-sort        taken, and without effect
+  --help, --version                  the release that is followed
+
+RPATH and FILE can be @FILE, for what that file holds. Any other flag is refused, before anything is touched.
+
+Examples:
+  patchelf --print-rpath program
+  patchelf --force-rpath --add-rpath /opt/lib --output program.new program
+
+Exit status: 0, done; 1, the first error, which ends the run.";
+
+const COMPLETIONS_EXAMPLES: &str = "\
+Examples:
+  driver-runpath completions bash > ~/.local/share/bash-completion/completions/driver-runpath
+  driver-runpath completions fish > ~/.config/fish/completions/driver-runpath.fish
+  driver-runpath completions zsh > ~/.zfunc/_driver-runpath";
+
+const MAN_EXAMPLES: &str = "\
+Examples:
+  driver-runpath man | man -l -
+  driver-runpath man ~/.local/share/man/man1";
 
 const CHECK_EXAMPLES: &str = "\
 Examples:
@@ -50,11 +85,26 @@ Examples:
 /// driver's directory in its own search path. This program finds the files that load the driver, by DT_NEEDED or by
 /// dlopen(3), and puts that directory first, in place.
 #[derive(Debug, Parser)]
-#[command(version, arg_required_else_help = true, disable_help_subcommand = true, after_help = EXAMPLES)]
+#[command(version, propagate_version = true, arg_required_else_help = true, after_help = EXAMPLES)]
 pub struct Cli {
+    /// When the report is coloured; auto: on a terminal, unless NO_COLOR and its like say otherwise.
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", hide_possible_values = false)]
+    pub color: Color,
+
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+}
+
+/// When the report is coloured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    /// On a terminal.
+    Auto,
+    /// As on a terminal, wherever it goes.
+    Always,
+    /// Not at all.
+    Never,
 }
 
 /// The commands.
@@ -62,12 +112,13 @@ pub struct Cli {
 pub enum Command {
     /// Give every file that loads the driver the driver's directory, in place.
     ///
-    /// Exit status: 0, every file that loads the driver finds it; 1, a file was refused and is as it was; 2, an error.
+    /// Exit status: 0, every file that loads the driver has its directory; 1, a file was refused and is as it was; 2, an error.
     #[command(after_help = FIX_EXAMPLES)]
     Fix(Fix),
-    /// Say which files load the driver, whether they find it, and why we think so. Changes nothing.
+    /// Say which files load the driver, whether its directory is in their search path, and why we think so. Changes
+    /// nothing.
     ///
-    /// Exit status: 0, all files that load the driver find it; 1, some file would miss it; 2, an error.
+    /// Exit status: 0, all files that load the driver have its directory; 1, some file lacks it; 2, an error.
     #[command(after_help = CHECK_EXAMPLES)]
     Check(Check),
     /// Say of one file what it is, why it is believed to load the driver, and what the loader would find for it.
@@ -91,12 +142,34 @@ pub enum Command {
     /// Exit status: 0, done; 1, a file was refused and is as it was; 2, an error.
     Runpath(runpath::Runpath),
     /// Stand in for patchelf: its flags for search paths, with its meaning. So does a link to this program by that name.
-    #[command(disable_help_flag = true)]
+    #[command(disable_help_flag = true, disable_version_flag = true, after_help = PATCHELF_FLAGS)]
     Patchelf {
-        /// As patchelf's; --help lists them.
+        /// Flags and files, as patchelf has them.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENT")]
         arguments: Vec<OsString>,
     },
+    /// Print the completions of a shell.
+    #[command(after_help = COMPLETIONS_EXAMPLES)]
+    Completions {
+        /// Which shell.
+        shell: Shell,
+    },
+    /// Print the manual page of the program, or write all pages into a directory.
+    #[command(after_help = MAN_EXAMPLES)]
+    Man {
+        /// The directory, such as ~/.local/share/man/man1; it is made if need be.
+        #[arg(value_name = "DIR")]
+        dir: Option<PathBuf>,
+    },
+}
+
+/// Shells that there are completions for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[allow(missing_docs)]
+pub enum Shell {
+    Bash,
+    Fish,
+    Zsh,
 }
 
 /// Which files, and which driver.
@@ -106,8 +179,8 @@ pub struct Selection {
     #[arg(required = true, value_name = "PATH")]
     pub paths: Vec<PathBuf>,
 
-    /// The link to the running driver; its lib directory is what is searched. Files for 32-bit x86 get that of
-    /// DIR-32 if this is not given.
+    /// The link to the running driver; its lib directory is what is searched [default: /run/opengl-driver, and for
+    /// 32-bit x86 /run/opengl-driver-32].
     #[arg(long, value_name = "DIR")]
     pub driver_link: Option<OsString>,
 
@@ -115,7 +188,8 @@ pub struct Selection {
     #[allow(missing_docs)]
     pub names: Names,
 
-    /// Pass over what matches, in directories: a name, or with a slash a path from PATH on.
+    /// Pass over what matches, in directories: a name, or with a slash a path, from PATH on, as it is printed, or
+    /// absolute.
     #[arg(long, value_name = "GLOB")]
     pub exclude: Vec<String>,
 
@@ -170,6 +244,10 @@ pub struct Fix {
     #[arg(long, value_name = "DIR")]
     pub prepend: Vec<OsString>,
 
+    /// Take a relative directory for --prepend, too: the loader searches it from wherever the program runs.
+    #[arg(long)]
+    pub allow_relative: bool,
+
     /// Use DT_RPATH, whatever the file has.
     #[arg(long, conflicts_with = "force_runpath")]
     pub force_rpath: bool,
@@ -182,7 +260,7 @@ pub struct Fix {
     #[arg(long)]
     pub sync: bool,
 
-    /// Replace a file that has hard links elsewhere, or that lies in the Nix store, by a patched copy.
+    /// Replace a file that has hard links elsewhere, as in a cache of uv or conda, or that runs, by a patched copy.
     #[arg(long)]
     pub break_links: bool,
 
@@ -219,7 +297,8 @@ pub struct Explain {
     #[arg(long, value_name = "FILE")]
     pub loaded_by: Vec<PathBuf>,
 
-    /// The link to the running driver.
+    /// The link to the running driver; its lib directory is what is searched [default: /run/opengl-driver, and for
+    /// 32-bit x86 /run/opengl-driver-32].
     #[arg(long, value_name = "DIR")]
     pub driver_link: Option<OsString>,
 

@@ -5,9 +5,16 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+const EXAMPLES: &str = "\
+Examples:
+  driver-runpath runpath print lib/libfoo.so
+  driver-runpath runpath append '$ORIGIN/../lib' lib/libfoo.so
+  driver-runpath runpath remove /old/lib bin/*
+  driver-runpath runpath clear bin/program";
+
 /// Options of `runpath`.
 #[derive(Debug, Args)]
-#[command(disable_help_subcommand = true)]
+#[command(after_help = EXAMPLES)]
 pub struct Runpath {
     /// What is done.
     #[command(subcommand)]
@@ -29,8 +36,18 @@ pub enum Action {
     Prepend(WithPath),
     /// Put the directories of PATH last, but for those that are there already.
     Append(WithPath),
-    /// Take the search path away, DT_RPATH and DT_RUNPATH.
-    Remove(Edit),
+    /// Take directories out of the search path; what is left of it stays. "clear" takes all of it away.
+    Remove {
+        /// The directory, spelled as in the search path; several with colons between them.
+        #[arg(value_name = "DIR")]
+        dir: OsString,
+
+        #[command(flatten)]
+        #[allow(missing_docs)]
+        edit: Edit,
+    },
+    /// Take the whole search path away, DT_RPATH and DT_RUNPATH.
+    Clear(Edit),
     /// Drop the absolute directories in which nothing is found that the file needs.
     Shrink {
         /// Drop directories that do not start with PREFIX, too. Can be repeated.
@@ -48,6 +65,10 @@ pub struct WithPath {
     /// Directories with colons between them.
     #[arg(value_name = "PATH")]
     pub path: OsString,
+
+    /// Take relative directories, too: the loader searches them from wherever the program runs.
+    #[arg(long)]
+    pub allow_relative: bool,
 
     #[command(flatten)]
     #[allow(missing_docs)]
@@ -77,7 +98,7 @@ pub struct Edit {
     #[arg(long)]
     pub force_runpath: bool,
 
-    /// Replace a file that has hard links elsewhere, or that lies in the Nix store, by a patched copy.
+    /// Replace a file that has hard links elsewhere, as in a cache of uv or conda, or that runs, by a patched copy.
     #[arg(long, conflicts_with = "output")]
     pub break_links: bool,
 

@@ -59,7 +59,9 @@ const SKIPPED: [&[u8]; 5] = [b".nv_fatbin", b"__nv_relfatbin", b".eh_frame", b".
 /// Data first, code last: names are seldom in code.
 pub(crate) fn regions<'data>(image: &Image<'data>) -> Regions<'data> {
     let mut warnings: Vec<String> = contradiction(image).into_iter().collect();
-    let mut list = if image.sections.is_empty() || !warnings.is_empty() {
+    // One that lies outside the file may have been the one with the strings.
+    let is_damaged = image.sections.damage().is_some();
+    let mut list = if image.sections.is_empty() || is_damaged || !warnings.is_empty() {
         regions_of_segments(image)
     } else {
         regions_of_sections(image, &mut warnings)

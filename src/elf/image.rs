@@ -95,6 +95,16 @@ pub struct SectionTable {
     pub names_index: Option<usize>,
     /// Why the table that the header announces cannot be used.
     pub unusable: Option<String>,
+    /// Sections that lie outside the file, by index and file offset; they count as `SHT_NULL`.
+    pub outside: Vec<(usize, FileOffset)>,
+}
+
+impl SectionTable {
+    /// What is wrong with the table, or with a section in it.
+    pub fn damage(&self) -> Option<String> {
+        let outside = || self.outside.first().map(|(index, _)| format!("section {index} lies outside the file"));
+        self.unusable.clone().or_else(outside)
+    }
 }
 
 impl Deref for SectionTable {
@@ -303,7 +313,7 @@ impl Headers {
                 align: word(entry.p_align(endian)),
             })
             .collect();
-        Ok(Self {
+        let mut headers = Self {
             encoding: Encoding { layout: &H::LAYOUT, endian },
             file_type: header.e_type(endian),
             machine: header.e_machine(endian),
@@ -311,7 +321,17 @@ impl Headers {
             segment_table: FileOffset(word(header.e_phoff(endian))),
             segments,
             sections: SectionTable::parse(header, endian, data),
-        })
+        };
+        // Some versions of patchelf write the program headers over the section headers.
+        let overwritten =
+            headers.sections.place.as_ref().is_some_and(|place| overlap(place, &headers.segment_table_range()));
+        if overwritten {
+            headers.sections = SectionTable {
+                unusable: Some("the program header table lies over them".into()),
+                ..SectionTable::default()
+            };
+        }
+        Ok(headers)
     }
 
     /// The bytes of the program header table.
@@ -371,7 +391,8 @@ impl Headers {
 }
 
 impl SectionTable {
-    /// Loaders never look at section headers, so a broken table is a fact to report and no reason to refuse the file.
+    /// Loaders never look at section headers, so a broken table is a fact to report and no reason to refuse the file, and
+    /// a broken header no reason to do without the others.
     fn parse<H: Class>(header: &H, endian: Endianness, data: &[u8]) -> Self {
         let unusable = |why: String| Self { unusable: Some(why), ..Self::default() };
         let headers = match header.section_headers(endian, data) {
@@ -380,7 +401,7 @@ impl SectionTable {
             Err(error) => return unusable(error.to_string()),
         };
         let word = |value: H::Word| -> u64 { value.into() };
-        let entries: Vec<Section> = headers
+        let mut entries: Vec<Section> = headers
             .iter()
             .map(|entry| Section {
                 name: entry.sh_name(endian),
@@ -397,14 +418,18 @@ impl SectionTable {
             .collect();
         let end = FileOffset(data.len() as u64);
         let inside = |section: &Section| section.offset.checked_add(section.size).is_some_and(|last| last <= end);
-        if let Some(index) = entries.iter().position(|section| section.file_range().is_some() && !inside(section)) {
-            return unusable(format!("section {index} lies outside the file"));
+        let mut outside = Vec::new();
+        for (index, section) in entries.iter_mut().enumerate() {
+            if section.file_range().is_some() && !inside(section) {
+                section.kind = elf::SHT_NULL;
+                outside.push((index, section.offset));
+            }
         }
         let start = FileOffset(word(header.e_shoff(endian)));
         let place = (entries.len() as u64).checked_mul(H::LAYOUT.shdr_size).and_then(|size| start.range(size));
         let names_index = header.shstrndx(endian, data).ok().and_then(|index| usize::try_from(index).ok());
         let names = names_index.and_then(|index| entries.get(index)).and_then(Section::file_range);
-        Self { entries, place, names, names_index, unusable: None }
+        Self { entries, place, names, names_index, unusable: None, outside }
     }
 }
 

@@ -16,6 +16,8 @@ pub struct SymbolTable {
     /// Whether every symbol lies in them. A section header or `DT_HASH` says how many there are; `DT_GNU_HASH` does not
     /// count undefined ones. Without either they end at the next table at the latest.
     pub complete: bool,
+    /// Whether nothing else lies in them: what says how many there are does not contradict itself.
+    pub exact: bool,
 }
 
 impl SymbolTable {
@@ -28,10 +30,12 @@ impl SymbolTable {
             .find(|section| section.kind == elf::SHT_DYNSYM && section.addr == addr && section.entsize == entry)
             .map(|section| section.size / entry);
         // Where the two disagree, the larger: a symbol too many keeps a string alive, one too few loses its name.
-        let count = by_section.max(hash_chain_count(headers, dynamic, data));
+        let by_hash = hash_chain_count(headers, dynamic, data);
+        let count = by_section.max(by_hash);
+        let exact = count.is_some() && by_section.or(by_hash) == by_hash.or(by_section);
         let range = count.and_then(|count| headers.file_range_of(addr, count.checked_mul(entry)?));
         match range {
-            Some(range) => Some(Self { range, complete: true }),
+            Some(range) => Some(Self { range, complete: true, exact }),
             None => Self::to_next_table(headers, dynamic, addr, entry),
         }
     }
@@ -44,7 +48,7 @@ impl SymbolTable {
         let end = tables.chain([load.file_addresses().end]).min()?;
         let room = end.checked_since(addr)?;
         let range = headers.file_range_of(addr, room - room % entry)?;
-        Some(Self { range, complete: room >= entry })
+        Some(Self { range, complete: room >= entry, exact: false })
     }
 }
 

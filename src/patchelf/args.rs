@@ -26,6 +26,8 @@ pub(super) struct Request {
     pub(super) force_rpath: bool,
     pub(super) output: Option<PathBuf>,
     pub(super) debug: bool,
+    /// What is printed is made harmless.
+    pub(super) for_terminal: bool,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -75,6 +77,27 @@ const FOREIGN: [&str; 17] = [
     "--rename-dynamic-symbols",
     "--no-clobber-old-sections",
 ];
+
+/// What we take of patchelf's flags, without those that other programs have.
+const OURS: [&str; 12] = [
+    "--print-interpreter",
+    "--print-soname",
+    "--print-needed",
+    "--print-rpath",
+    "--set-rpath",
+    "--add-rpath",
+    "--remove-rpath",
+    "--shrink-rpath",
+    "--allowed-rpath-prefixes",
+    "--force-rpath",
+    "--page-size",
+    "--no-sort",
+];
+
+/// Whether this is a flag that patchelf alone has.
+pub fn is_flag(argument: &OsStr) -> bool {
+    OURS.iter().chain(&FOREIGN).any(|flag| argument == *flag)
+}
 
 /// Reads the command line. Nothing is touched before all of it is understood.
 ///
@@ -147,7 +170,7 @@ fn resolved(argument: OsString) -> Result<Vec<u8>, String> {
     let Some(name) = argument.as_bytes().strip_prefix(b"@").map(OsStr::from_bytes) else {
         return Ok(argument.into_vec());
     };
-    let said = |action: &str, error: io::Error| format!("{action} '{}': {error}", name.display());
+    let said = |action: &str, error: io::Error| format!("{action} '{}': {error}", Path::new(name).display());
     let len = Path::new(name).metadata().map_err(|error| said("getting info about", error))?.len();
     let file = File::open(name).map_err(|error| said("opening", error))?;
     let mut value = Vec::new();
@@ -239,6 +262,21 @@ mod tests {
         assert_eq!(parsed(&[]), Ok(Command::Help(1)));
         assert_eq!(parsed(&["a", "-h", "--set-interpreter"]), Ok(Command::Help(0)));
         assert_eq!(parsed(&["--version", "--page-size"]), Ok(Command::Version));
+    }
+
+    #[test]
+    fn what_is_taken_for_patchelfs_is() {
+        for flag in OURS {
+            let arguments = match flag {
+                "--allowed-rpath-prefixes" | "--set-rpath" | "--add-rpath" => vec![flag, "/x", "a"],
+                "--page-size" => vec![flag, "4096", "a"],
+                _ => vec![flag, "a"],
+            };
+            assert!(request(&arguments).is_ok() && is_flag(OsStr::new(flag)), "{flag}");
+        }
+        for other in ["--help", "--version", "--output", "--debug", "fix", "-h", "--force-runpath"] {
+            assert!(!is_flag(OsStr::new(other)), "{other}");
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@
 mod args;
 mod lint;
 
+use std::borrow::Cow;
 use std::ffi::OsString;
 use std::fs;
 use std::io::{self, Write};
@@ -18,13 +19,16 @@ use object::elf;
 use crate::Error;
 use crate::apply::Durability;
 use crate::decide::{Tag, entries};
-use crate::edit::{Target, copy_to, edit, open_to_edit};
+use crate::edit::{Done, Opened, Target, edit};
 use crate::elf::{Image, NotCandidate};
 use crate::facts::search_paths;
+use crate::fix::TAKEN_BACK;
+use crate::place::Place;
 use crate::plan::Change;
+use crate::report::printable;
 use crate::runpath::{appended, changes, shrunk};
-use crate::source::{Links, Source};
 
+pub use args::is_flag;
 use args::{Command, Edit, Request};
 
 /// The release whose flags and meaning are followed: callers ask whether patchelf is new enough.
@@ -53,9 +57,27 @@ This is driver-runpath in the place of patchelf, for search paths. RPATH and FIL
 holds. Any other flag of patchelf is refused.
 ";
 
+/// Who reads what is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reader {
+    /// A program, which gets the bytes as they are.
+    Program,
+    /// A terminal, which would obey control characters.
+    Terminal,
+}
+
 /// Runs patchelf's command line, without the program's name. The exit status: 0, or 1 at the first error.
-pub fn run(arguments: impl IntoIterator<Item = OsString>, out: &mut impl Write, errors: &mut impl Write) -> u8 {
+pub fn run(
+    arguments: impl IntoIterator<Item = OsString>,
+    reader: Reader,
+    out: &mut impl Write,
+    errors: &mut impl Write,
+) -> u8 {
     let done = match args::parse(arguments) {
+        Ok(Command::Work(request)) => {
+            let for_terminal = reader == Reader::Terminal;
+            obey(Command::Work(Request { for_terminal, ..request }), out, errors)
+        }
         Ok(command) => obey(command, out, errors),
         Err(why) => Err(why),
     };
@@ -111,17 +133,19 @@ impl<O: Write, E: Write> Job<'_, O, E> {
     }
 
     fn work(&mut self) -> Result<(), Failure> {
-        let source = match self.request.edit {
-            Some(_) => open_to_edit(self.file, Links::Follow, false)?,
-            None => Source::open(self.file, Links::Follow)?,
+        let place = Place { path: self.file.to_owned(), root: None };
+        let name = place.look_up().map_err(Error::io("cannot open"))?;
+        let opened = match self.request.edit {
+            Some(_) => Opened::locked(&name)?,
+            None => name.source()?.map(Opened::of).transpose()?,
         };
-        let source = source.ok_or(Failure::Words("not an ELF executable"))?;
-        for warning in lint::lint_headers(source.bytes()) {
+        let opened = opened.ok_or(Failure::Words("not an ELF executable"))?;
+        for warning in lint::lint_headers(opened.bytes()) {
             self.warn(warning);
         }
-        let image = match Image::read(source.bytes()).map_err(Error::from)? {
+        let image = match Image::read(opened.bytes()).map_err(Error::from)? {
             Ok(image) => image,
-            Err(reason) => return self.without_dynamic_table(&source, reason),
+            Err(reason) => return self.without_dynamic_table(opened, reason),
         };
         for warning in lint::lint_image(&image) {
             self.warn(&warning);
@@ -131,7 +155,11 @@ impl<O: Write, E: Write> Job<'_, O, E> {
         let needed: Vec<Vec<u8>> = image.strings_of(elf::DT_NEEDED).map(<[u8]>::to_vec).collect();
         let changes = self.changes(&image)?;
         let target = self.request.output.as_deref().map_or(Target::InPlace, Target::Output);
-        if let Some(edited) = edit(&source, &image, &changes, target, Durability::Process)? {
+        let Done { edited, taken_back } = edit(opened, &changes, target, Durability::Process)?;
+        if taken_back {
+            self.warn(TAKEN_BACK);
+        }
+        if let Some(edited) = edited {
             self.debug(format_args!("{}: the file grows by {} bytes", edited.rung, edited.growth));
         }
         if self.request.print.needed {
@@ -143,13 +171,13 @@ impl<O: Write, E: Write> Job<'_, O, E> {
     }
 
     /// patchelf has nothing to say of a separate debug file, and leaves it as it is.
-    fn without_dynamic_table(&mut self, source: &Source, reason: NotCandidate) -> Result<(), Failure> {
+    fn without_dynamic_table(&mut self, opened: Opened, reason: NotCandidate) -> Result<(), Failure> {
         let print = self.request.print;
         let asked = self.request.edit.is_some() || print.interpreter || print.soname || print.rpath || print.needed;
         match reason {
             NotCandidate::DebugFile => self.debug(format_args!("no dynamic section")),
             NotCandidate::Static if !asked => {}
-            NotCandidate::Static if lint::has_dynamic_section(source.bytes()) => {
+            NotCandidate::Static if lint::has_dynamic_section(opened.bytes()) => {
                 self.warn("no loader finds its .dynamic, PT_DYNAMIC is missing; it is left as it is");
             }
             NotCandidate::Static => {
@@ -158,7 +186,10 @@ impl<O: Write, E: Write> Job<'_, O, E> {
             }
             _ => return Err(Failure::Words("wrong ELF type")),
         }
-        self.request.output.as_deref().map_or(Ok(()), |output| copy_to(source, output)).map_err(Failure::from)
+        if let Some(output) = self.request.output.as_deref() {
+            edit(opened, &[], Target::Output(output), Durability::Process)?;
+        }
+        Ok(())
     }
 
     fn print(&mut self, image: &Image<'_>) -> Result<(), Failure> {
@@ -211,7 +242,9 @@ impl<O: Write, E: Write> Job<'_, O, E> {
     }
 
     fn line(&mut self, bytes: &[u8]) -> Result<(), Failure> {
-        let written = self.out.write_all(bytes).and_then(|()| self.out.write_all(b"\n"));
+        let shown =
+            if self.request.for_terminal { Cow::Owned(printable(bytes).into_bytes()) } else { Cow::Borrowed(bytes) };
+        let written = self.out.write_all(&shown).and_then(|()| self.out.write_all(b"\n"));
         written.map_err(|error| Failure::Error(Error::io("cannot print")(error)))
     }
 

@@ -12,8 +12,8 @@ use object::elf;
 
 use super::NoFit;
 use super::draft::Draft;
-use super::home::Home;
-use super::room::may_append;
+use super::packing::{Choice, Packing};
+use super::room::{Region, may_append};
 
 use crate::elf::{FileOffset, Image, Section, Segment, Vaddr, overlap};
 
@@ -30,21 +30,19 @@ pub(super) fn attempt(draft: &mut Draft<'_, '_>) -> Result<(), NoFit> {
         from = size.and_then(|size| at.checked_add(size)).ok_or_else(past)?;
         draft.move_section_table(at)?;
     }
-    let mut segment = Contents::at(new_segment(image, draft, from)?);
-    let flags = segment.take_dynamic(draft)?;
-    let home = Home::choose(draft, &mut segment, |_| false)?;
-    home.fill(draft)?;
+    let segment = new_segment(image, from)?;
+    let packing = Packing::choose(draft, segment.region, Vec::new(), Choice::Fewer)?;
+    packing.fill(draft)?;
     match slot {
-        HeaderSlot::Reuse(index) => fill_header(draft, index, &segment, flags)?,
+        HeaderSlot::Reuse(index) => fill_header(draft, index, &segment, &packing)?,
         HeaderSlot::Gap | HeaderSlot::SectionTable => {
-            write_header(draft, image.segments.len(), &segment, flags)?;
+            write_header(draft, image.segments.len(), &segment, &packing)?;
             grow_table(draft)?;
         }
     }
     let reused = if let HeaderSlot::Reuse(index) = slot { Some(index) } else { None };
-    home.switch(draft, reused)?;
-    draft.switch_dynamic()?;
-    home.place(draft)
+    packing.switch(draft, reused)?;
+    packing.place(draft)
 }
 
 /// A header that can be had without moving anything that is loaded.
@@ -116,92 +114,52 @@ fn is_free(image: &Image<'_>, wanted: &Range<FileOffset>) -> bool {
 
 /// Where a new segment at the end of the file goes.
 pub(super) struct NewSegment {
-    at: FileOffset,
-    addr: Vaddr,
+    pub(super) region: Region,
     align: u64,
 }
 
 /// The file offset `from`, behind all else, and the first free address behind all segments that is congruent to it. The
-/// file needs no padding to a page: a loader maps the page around. With `.dynamic`, the segment starts at a word.
-pub(super) fn new_segment(image: &Image<'_>, draft: &Draft<'_, '_>, from: FileOffset) -> Result<NewSegment, NoFit> {
+/// file needs no padding to a page: a loader maps the page around.
+pub(super) fn new_segment(image: &Image<'_>, from: FileOffset) -> Result<NewSegment, NoFit> {
     let past = || NoFit::new("no address left behind the last segment");
-    let word = if draft.moves_dynamic() { u64::from(image.encoding.layout.word) } else { 1 };
-    let at = from.checked_round_up(word).ok_or_else(past)?;
-    let p_align = image.loads().map(|(_, load)| image.page_size_of(load).max(load.align)).max().unwrap_or(0x1000);
-    if !p_align.is_power_of_two() {
+    let align = image.loads().map(|(_, load)| image.page_size_of(load).max(load.align)).max().unwrap_or(0x1000);
+    if !align.is_power_of_two() {
         return Err(NoFit::new("a p_align that is no power of two"));
     }
     let end = image.loads().map(|(_, load)| load.addresses().end).max().unwrap_or(Vaddr(0));
-    let page = end.checked_round_up(p_align).ok_or_else(past)?;
-    let addr = page.checked_add(at.0 % p_align).ok_or_else(past)?;
-    Ok(NewSegment { at, addr, align: p_align })
-}
-
-/// What a new segment holds, piece by piece.
-pub(super) struct Contents {
-    start: NewSegment,
-    size: u64,
-}
-
-impl Contents {
-    pub(super) fn at(start: NewSegment) -> Self {
-        Self { start, size: 0 }
-    }
-
-    /// The place of the next `len` bytes.
-    pub(super) fn take(&mut self, len: u64, align: u64) -> Result<(FileOffset, Vaddr), NoFit> {
-        let past = || NoFit::new("file offset past 2^64");
-        let end = self.end().ok_or_else(past)?;
-        let at = end.checked_round_up(align).ok_or_else(past)?;
-        let before = at.checked_since(self.start.at).ok_or_else(past)?;
-        self.size = before.checked_add(len).ok_or_else(past)?;
-        Ok((at, self.start.addr.checked_add(before).ok_or_else(past)?))
-    }
-
-    /// The end of what the segment holds so far, in the file.
-    fn end(&self) -> Option<FileOffset> {
-        self.start.at.checked_add(self.size)
-    }
-
-    /// Makes `.dynamic` the first piece where it has to move. The segment's flags: writable only for that.
-    pub(super) fn take_dynamic(&mut self, draft: &mut Draft<'_, '_>) -> Result<elf::ProgramFlags, NoFit> {
-        if !draft.moves_dynamic() {
-            return Ok(elf::PF_R);
-        }
-        let len = draft.move_dynamic(self.start.at, self.start.addr)?;
-        self.take(len, 1)?;
-        Ok(elf::ProgramFlags(elf::PF_R.0 | elf::PF_W.0))
-    }
+    let page = end.checked_round_up(align).ok_or_else(past)?;
+    let addr = page.checked_add(from.0 % align).ok_or_else(past)?;
+    let len = u64::MAX - addr.0;
+    let region = Region { at: from, addr, len, segment: None, grows: false, writable: true, is_new: true };
+    Ok(NewSegment { region, align })
 }
 
 /// Turns entry `index`, which nobody reads, into the new `PT_LOAD`. `PT_NULL` while its fields change.
 pub(super) fn fill_header(
     draft: &mut Draft<'_, '_>,
     index: usize,
-    segment: &Contents,
-    flags: elf::ProgramFlags,
+    segment: &NewSegment,
+    packing: &Packing,
 ) -> Result<(), NoFit> {
     let p_type = draft.image.encoding.layout.p_type;
     draft.store_segment(index, p_type, u64::from(elf::PT_NULL.0), "p_type of the header that is reused")?;
-    write_header(draft, index, segment, flags)
+    write_header(draft, index, segment, packing)
 }
 
 /// Writes a header that nobody reads yet; its type last.
-fn write_header(
-    draft: &mut Draft<'_, '_>,
-    index: usize,
-    segment: &Contents,
-    flags: elf::ProgramFlags,
-) -> Result<(), NoFit> {
+fn write_header(draft: &mut Draft<'_, '_>, index: usize, segment: &NewSegment, packing: &Packing) -> Result<(), NoFit> {
     let layout = draft.image.encoding.layout;
     const WHY: &str = "a field of the new segment's header";
-    draft.store_segment(index, layout.p_flags, u64::from(flags.0), WHY)?;
-    draft.store_segment(index, layout.p_offset, segment.start.at.0, WHY)?;
-    draft.store_segment(index, layout.p_vaddr, segment.start.addr.0, WHY)?;
-    draft.store_segment(index, layout.p_paddr, segment.start.addr.0, WHY)?;
-    draft.store_segment(index, layout.p_filesz, segment.size, WHY)?;
-    draft.store_segment(index, layout.p_memsz, segment.size, WHY)?;
-    draft.store_segment(index, layout.p_align, segment.start.align, WHY)?;
+    // Writable for .dynamic only.
+    let flags = if packing.dynamic.is_some() { elf::PF_R.0 | elf::PF_W.0 } else { elf::PF_R.0 };
+    let Region { at, addr, .. } = segment.region;
+    draft.store_segment(index, layout.p_flags, u64::from(flags), WHY)?;
+    draft.store_segment(index, layout.p_offset, at.0, WHY)?;
+    draft.store_segment(index, layout.p_vaddr, addr.0, WHY)?;
+    draft.store_segment(index, layout.p_paddr, addr.0, WHY)?;
+    draft.store_segment(index, layout.p_filesz, packing.used, WHY)?;
+    draft.store_segment(index, layout.p_memsz, packing.used, WHY)?;
+    draft.store_segment(index, layout.p_align, segment.align, WHY)?;
     draft.store_segment(index, layout.p_type, u64::from(elf::PT_LOAD.0), "p_type of the new segment")
 }
 

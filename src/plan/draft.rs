@@ -4,16 +4,18 @@
 //! new path is in force), then the scrubbing of the old string, then the section headers, which no loader reads. A
 //! section header that disagrees with `DT_STRTAB` is thus the mark of an interrupted run.
 
+mod entries;
+
 use std::ops::Range;
 
 use object::elf;
 
-use super::dynamic::{EntryFor, NewDynamic, neutral_tag};
+use super::dynamic::{EntryFor, copy_len};
 use super::liveness::Liveness;
 use super::{Change, Content, Edit, Move, NoFit, Plan, Rung, Step};
 use crate::decide::Tag;
 use crate::elf::class::Field;
-use crate::elf::{FileOffset, Image, Vaddr};
+use crate::elf::{DynamicEntry, FileOffset, Image, Vaddr};
 
 /// What an erased string is filled with, as patchelf does.
 const FILL: u8 = b'X';
@@ -26,8 +28,8 @@ pub(super) struct Draft<'i, 'data> {
     pub(super) change: &'i Change,
     pub(super) liveness: &'i Liveness,
     entry: EntryFor,
-    /// The table in the making, where `.dynamic` moves: edits of entries go there.
-    new_dynamic: Option<NewDynamic>,
+    /// Where `.dynamic` is by now.
+    dynamic: (FileOffset, Vaddr),
     /// The values of the entries of `.dynamic` as they are after the edits so far.
     values: Vec<u64>,
     /// Where the section header table is afterwards, if it moves.
@@ -50,7 +52,7 @@ impl<'i, 'data> Draft<'i, 'data> {
             change,
             liveness,
             entry,
-            new_dynamic: None,
+            dynamic: (image.dynamic.offset, image.dynamic.addr),
             values: image.dynamic.entries.iter().map(|entry| entry.value).collect(),
             section_table: None,
             edits,
@@ -70,7 +72,7 @@ impl<'i, 'data> Draft<'i, 'data> {
         }
     }
 
-    /// Whether `.dynamic` has to move for the new entry, which takes a new segment.
+    /// Whether `.dynamic` has to move for the new entry, which takes a writable segment.
     pub(super) fn moves_dynamic(&self) -> bool {
         self.entry == EntryFor::MovedTable
     }
@@ -139,32 +141,36 @@ impl<'i, 'data> Draft<'i, 'data> {
 
     fn dynamic_field(&self, index: usize, field: Field) -> Option<FileOffset> {
         let size = self.image.encoding.layout.dyn_size;
-        self.image.dynamic.offset.checked_add((index as u64).checked_mul(size)?)?.checked_add(field.at)
+        self.dynamic.0.checked_add((index as u64).checked_mul(size)?)?.checked_add(field.at)
     }
 
     fn store_value(&mut self, index: usize, value: u64, why: &'static str) -> Result<(), NoFit> {
         if let Some(now) = self.values.get_mut(index) {
             *now = value;
         }
-        if let Some(table) = &mut self.new_dynamic {
-            return table.set(index, |entry| entry.value = value);
-        }
         let field = self.image.encoding.layout.d_val;
         self.store(self.dynamic_field(index, field), value, field, why)
     }
 
     fn store_tag(&mut self, index: usize, tag: elf::DynamicTag, why: &'static str) -> Result<(), NoFit> {
-        if let Some(table) = &mut self.new_dynamic {
-            return table.set(index, |entry| entry.tag = tag);
-        }
         let field = self.image.encoding.layout.d_tag;
         self.store(self.dynamic_field(index, field), self.image.encoding.word(tag.0), field, why)
     }
 
-    /// Stores `value` for every entry with `tag`.
+    /// Stores `value` for the entry with `tag` that counts, the last one, and for those that say the same.
     pub(super) fn store_dynamic(&mut self, tag: elf::DynamicTag, value: u64, why: &'static str) -> Result<(), NoFit> {
-        for (index, _) in self.image.dynamic.entries.iter().enumerate().filter(|(_, entry)| entry.tag == tag) {
+        let old = self.image.dynamic.value(tag);
+        let same = |entry: &DynamicEntry| entry.tag == tag && Some(entry.value) == old;
+        for (index, _) in self.image.dynamic.entries.iter().enumerate().filter(|(_, entry)| same(entry)).rev() {
             self.store_value(index, value, why)?;
+        }
+        Ok(())
+    }
+
+    /// Stores `value` for every entry with `tag`, the one that counts first.
+    fn store_path(&mut self, tag: elf::DynamicTag, value: u64) -> Result<(), NoFit> {
+        for (index, _) in self.image.dynamic.entries.iter().enumerate().filter(|(_, entry)| entry.tag == tag).rev() {
+            self.store_value(index, value, "the search path")?;
         }
         Ok(())
     }
@@ -192,6 +198,15 @@ impl<'i, 'data> Draft<'i, 'data> {
         Ok(())
     }
 
+    /// Writes zeros behind the new string, as far as `end`, where the tables were that have made way: they are padding now.
+    pub(super) fn clear_behind_table(&mut self, end: FileOffset) -> Result<(), NoFit> {
+        let from = self.image.strings.range.start.checked_add(self.grown_table_len()?);
+        let from = from.ok_or_else(|| does_not_fit("file offset"))?;
+        let len = end.checked_since(from).and_then(|len| usize::try_from(len).ok()).unwrap_or(0);
+        self.fill(from, vec![0; len], "the old place of a table that has made way");
+        Ok(())
+    }
+
     /// Points the loader to the grown table at `addr` and to the string at its end; then scrubs the old string.
     pub(super) fn switch_table(&mut self, at: FileOffset, addr: Vaddr) -> Result<(), NoFit> {
         let old_len = self.image.strings.len();
@@ -212,100 +227,6 @@ impl<'i, 'data> Draft<'i, 'data> {
         self.place_section(section, at, addr)?;
         let size = self.grown_table_len()?;
         self.store_section(section, self.image.encoding.layout.sh_size, size, "sh_size of .dynstr")
-    }
-
-    /// Puts the search path in force: the string at `value` of the table in force.
-    pub(super) fn commit(&mut self, value: u64) -> Result<(), NoFit> {
-        let wanted = self.change.tag.dynamic_tag();
-        let other = self.change.tag.other().dynamic_tag();
-        let dynamic = &self.image.dynamic;
-        match (dynamic.position(wanted), dynamic.position(other)) {
-            (Some(index), None) => self.store_value(index, value, "the search path"),
-            // Loaders ignore DT_RPATH beside DT_RUNPATH. The one that counts comes first, then the other goes.
-            (Some(index), Some(unwanted)) => {
-                self.store_value(index, value, "the search path")?;
-                self.drop_entry(unwanted)
-            }
-            (None, Some(index)) => {
-                self.store_value(index, value, "the search path")?;
-                self.store_tag(index, wanted, "the tag of the search path")
-            }
-            (None, None) => self.add_entry(wanted, value),
-        }
-    }
-
-    /// Puts a first search path into `.dynamic`.
-    fn add_entry(&mut self, tag: elf::DynamicTag, value: u64) -> Result<(), NoFit> {
-        const WHY: &str = "the tag of the search path";
-        let index = match self.entry {
-            EntryFor::Spare | EntryFor::MovedTable => self.image.dynamic.entries.len(),
-            EntryFor::GivenUp(index) => {
-                // A number of relocations would be read as an offset, so the entry goes out of force first.
-                self.store_tag(index, neutral_tag(self.image, index)?, "the entry that is given up")?;
-                index
-            }
-        };
-        self.store_value(index, value, "the search path")?;
-        self.store_tag(index, tag, WHY)
-    }
-
-    /// Points the one search path tag to another string, once more.
-    pub(super) fn commit_again(&mut self, value: u64) -> Result<(), NoFit> {
-        let dynamic = &self.image.dynamic;
-        match (dynamic.position(elf::DT_RUNPATH), dynamic.position(elf::DT_RPATH)) {
-            (Some(index), None) | (None, Some(index)) => self.store_value(index, value, "the search path"),
-            _ => Err(NoFit::new("two search path tags, or none")),
-        }
-    }
-
-    /// Takes the tag of the change out and scrubs its string, where the other tag does not name it as well.
-    pub(super) fn drop_tag(&mut self) -> Result<(), NoFit> {
-        let dynamic = &self.image.dynamic;
-        let index =
-            dynamic.position(self.change.tag.dynamic_tag()).ok_or_else(|| NoFit::new("there is no such tag"))?;
-        let other = dynamic.value(self.change.tag.other().dynamic_tag());
-        let kept = other.and_then(|value| {
-            let start = usize::try_from(value).ok()?;
-            Some(start..start.checked_add(self.image.string(value)?.len())?)
-        });
-        self.drop_entry(index)?;
-        self.scrub(self.image.strings.range.start, &kept.unwrap_or(0..0))
-    }
-
-    /// Takes the entry at `index` out: it goes out of force, the last entry takes its place, then the table ends one
-    /// earlier. At each step the table says the same, but for the entry that goes.
-    pub(super) fn drop_entry(&mut self, index: usize) -> Result<(), NoFit> {
-        let entries = &self.image.dynamic.entries;
-        let last_index = entries.len().saturating_sub(1);
-        let Some(last) = entries.get(last_index).copied() else { return Err(does_not_fit("d_tag")) };
-        const WHY: &str = "the entry that takes the dropped tag's place";
-        if index != last_index {
-            let neutral = neutral_tag(self.image, index)?;
-            let needed =
-                entries.iter().find(|entry| entry.tag == elf::DT_NEEDED).filter(|_| last.tag == elf::DT_NEEDED);
-            self.store_tag(index, neutral, "the search path tag that goes")?;
-            if let Some(first) = needed {
-                // The order of DT_NEEDED must stay: name the first library twice, which loads it once.
-                self.store_value(index, first.value, WHY)?;
-                return self.store_tag(index, elf::DT_NEEDED, WHY);
-            }
-            // What it says now: the search path itself, or a table that has moved, may be the last entry.
-            let now = self.values.get(last_index).copied().unwrap_or(last.value);
-            let value = match last.tag {
-                elf::DT_MIPS_RLD_MAP_REL => self.rld_map_rel(now, last_index, index),
-                _ => now,
-            };
-            self.store_value(index, value, WHY)?;
-            self.store_tag(index, last.tag, WHY)?;
-        }
-        self.store_tag(last_index, elf::DT_NULL, "the end of the dynamic table")?;
-        self.store_value(last_index, 0, "the end of the dynamic table")
-    }
-
-    /// `DT_MIPS_RLD_MAP_REL` is relative to its own entry's address (glibc, sysdeps/mips/dl-debug.h).
-    fn rld_map_rel(&self, value: u64, from: usize, to: usize) -> u64 {
-        let distance = (from as u64).wrapping_sub(to as u64).wrapping_mul(self.image.encoding.layout.dyn_size);
-        self.image.encoding.word(value.wrapping_add(distance) as i64)
     }
 
     /// Every search path string that no tag names any more, as ranges of the table without their terminators.
@@ -404,39 +325,37 @@ impl<'i, 'data> Draft<'i, 'data> {
         found
     }
 
-    /// Gives `.dynamic` a place in a new segment. From here on, edits of its entries go into the new table, which is
-    /// complete when [`Self::switch_dynamic`] puts it in force: until then the old one serves.
-    pub(super) fn move_dynamic(&mut self, at: FileOffset, addr: Vaddr) -> Result<u64, NoFit> {
-        let table = NewDynamic::of(self.image, at, addr, self.edits.len())?;
-        let len = table.len(self.image);
-        self.new_dynamic = Some(table);
-        Ok(len)
-    }
-
-    /// Writes the new table and points `PT_DYNAMIC` to it: `p_vaddr`, by which the loader goes, is the switch.
-    pub(super) fn switch_dynamic(&mut self) -> Result<(), NoFit> {
-        let Some(table) = self.new_dynamic.take() else { return Ok(()) };
-        let bytes = table.bytes(self.image)?;
-        let len = bytes.len() as u64;
-        let fill = Edit { at: table.at, content: Content::Bytes(bytes), step: Step::Fill, why: ".dynamic" };
-        self.new_len = self.new_len.max(fill.range().end.0);
-        self.edits.insert(table.written_at.min(self.edits.len()), fill);
+    /// Points `PT_DYNAMIC` to the copy at `at`: `p_vaddr`, by which the loader goes, is the switch. Entries are edited at
+    /// the new place from here on; none has been before.
+    pub(super) fn switch_dynamic(&mut self, at: FileOffset, addr: Vaddr) -> Result<(), NoFit> {
         let layout = self.image.encoding.layout;
         let index = self.image.dynamic.segment;
+        let len = copy_len(self.image);
         const WHY: &str = "PT_DYNAMIC";
         self.store_segment(index, layout.p_memsz, len, WHY)?;
         self.store_segment(index, layout.p_filesz, len, WHY)?;
-        self.store_segment(index, layout.p_offset, table.at.0, WHY)?;
-        self.store_segment(index, layout.p_vaddr, table.addr.0, WHY)?;
-        self.store_segment(index, layout.p_paddr, table.addr.0, WHY)?;
-        let from = table.old_range;
-        if let Some(section) = self.image.sections.iter().position(|section| section.file_range() == Some(from.clone()))
-        {
-            self.place_section(section, table.at, table.addr)?;
-            self.store_section(section, layout.sh_size, len, "sh_size of .dynamic")?;
+        self.store_segment(index, layout.p_offset, at.0, WHY)?;
+        self.store_segment(index, layout.p_vaddr, addr.0, WHY)?;
+        self.store_segment(index, layout.p_paddr, addr.0, WHY)?;
+        self.dynamic = (at, addr);
+        if let Some(place) = self.image.segments.get(index) {
+            self.record_move(place.file_range(), at, addr);
         }
-        self.record_move(from, table.at, table.addr);
         Ok(())
+    }
+
+    /// Writes the new place of `.dynamic` into its section header.
+    pub(super) fn place_dynamic(&mut self) -> Result<(), NoFit> {
+        let len = copy_len(self.image);
+        let from = self.image.segments.get(self.image.dynamic.segment).map(|place| place.file_range());
+        let (at, addr) = self.dynamic;
+        match self.image.sections.iter().position(|section| section.file_range() == from) {
+            Some(section) => {
+                self.place_section(section, at, addr)?;
+                self.store_section(section, self.image.encoding.layout.sh_size, len, "sh_size of .dynamic")
+            }
+            None => Ok(()),
+        }
     }
 
     /// Moves the section header table, which no loader reads, to `at`.

@@ -1,17 +1,16 @@
 //! Rung *dynamic*, beside another rung: where a first search path gets its entry in `.dynamic`.
 //!
 //! Most linkers leave spare `DT_NULL` entries. lld and Go leave none: then `DT_RELACOUNT`, a hint, is given up; or, where
-//! there is no such hint, `.dynamic` moves into a new segment, which must be writable: ld.so stores into `DT_DEBUG`, and
-//! older ones relocate the entries in place. The old bytes stay as they are for code that reaches them by `_DYNAMIC` or
-//! the first word of the GOT. RELRO does not cover the new place. Safe because the new table is complete before
-//! `PT_DYNAMIC` names it, with one store of `p_vaddr`.
-
-use std::ops::Range;
+//! there is no such hint, `.dynamic` moves to a place in a writable segment: ld.so stores into `DT_DEBUG`, and older ones
+//! relocate the entries in place. The old bytes stay as they are for code that reaches them by `_DYNAMIC` or the first
+//! word of the GOT. RELRO does not cover the new place. Safe because the new table is complete, and says what the old one
+//! says, before `PT_DYNAMIC` names it, with one store of `p_vaddr`.
 
 use object::elf;
 
 use super::NoFit;
-use crate::elf::{DynamicEntry, FileOffset, Image, Vaddr};
+use super::room::{segment_of_strings, within};
+use crate::elf::{Image, Vaddr, overlap};
 
 /// Where the entry for a first search path comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,52 +57,56 @@ pub(super) fn neutral_tag(image: &Image<'_>, index: usize) -> Result<elf::Dynami
     }
 }
 
-/// `.dynamic` at its new place.
-pub(super) struct NewDynamic {
-    pub(super) at: FileOffset,
-    pub(super) addr: Vaddr,
-    pub(super) old_range: Range<FileOffset>,
-    /// The number of edits before the one that writes it.
-    pub(super) written_at: usize,
-    entries: Vec<DynamicEntry>,
+/// Entries that a table at a new place has at its end: the terminator, and spare ones so that it need not move again.
+const NULLS: usize = 5;
+
+/// The bytes of `.dynamic` for a new place: the same entries, and `DT_NULL` ones behind them. Never shorter than it was.
+pub(super) fn copy_for(image: &Image<'_>, addr: Vaddr) -> Result<Vec<u8>, NoFit> {
+    let encoding = &image.encoding;
+    let word = |value: u64| encoding.bytes(value, encoding.layout.word).ok_or_else(|| NoFit::new("d_val is too large"));
+    let mut bytes = Vec::new();
+    for entry in &image.dynamic.entries {
+        // Relative to its own entry, which goes by the same distance as the table.
+        let value = match entry.tag {
+            elf::DT_MIPS_RLD_MAP_REL => {
+                encoding.word(entry.value.wrapping_add(image.dynamic.addr.0).wrapping_sub(addr.0) as i64)
+            }
+            _ => entry.value,
+        };
+        bytes.extend(word(encoding.word(entry.tag.0))?);
+        bytes.extend(word(value)?);
+    }
+    let len = usize::try_from(copy_len(image)).map_err(|_| NoFit::new(".dynamic is too large"))?;
+    bytes.resize(len.max(bytes.len()), 0);
+    Ok(bytes)
 }
 
-/// Entries that the new table has at its end: the terminator, and spare ones so that it need not move again.
-const NULLS: usize = 4;
+/// The size in bytes of [`copy_for`]'s table.
+pub(super) fn copy_len(image: &Image<'_>) -> u64 {
+    let needed =
+        (image.dynamic.entries.len().saturating_add(NULLS) as u64).saturating_mul(image.encoding.layout.dyn_size);
+    let old = image.segments.get(image.dynamic.segment).map_or(0, |segment| segment.filesz);
+    needed.max(old)
+}
 
-impl NewDynamic {
-    pub(super) fn of(image: &Image<'_>, at: FileOffset, addr: Vaddr, written_at: usize) -> Result<Self, NoFit> {
-        let past = || NoFit::new("address past 2^64");
-        let segment = image.segments.get(image.dynamic.segment).ok_or_else(past)?;
-        let mut entries = image.dynamic.entries.clone();
-        for entry in entries.iter_mut().filter(|entry| entry.tag == elf::DT_MIPS_RLD_MAP_REL) {
-            // Relative to its own entry, which goes by the same distance as the table.
-            let value = entry.value.wrapping_add(image.dynamic.addr.0).wrapping_sub(addr.0);
-            entry.value = image.encoding.word(value as i64);
-        }
-        let null = DynamicEntry { tag: elf::DT_NULL, value: 0 };
-        entries.extend(std::iter::repeat_n(null, NULLS + 1));
-        Ok(Self { at, addr, old_range: segment.file_range(), written_at, entries })
-    }
-
-    /// Bytes of the table.
-    pub(super) fn len(&self, image: &Image<'_>) -> u64 {
-        (self.entries.len() as u64).saturating_mul(image.encoding.layout.dyn_size)
-    }
-
-    pub(super) fn set(&mut self, index: usize, change: impl FnOnce(&mut DynamicEntry)) -> Result<(), NoFit> {
-        self.entries.get_mut(index).map(change).ok_or_else(|| NoFit::new("no such entry in .dynamic"))
-    }
-
-    pub(super) fn bytes(&self, image: &Image<'_>) -> Result<Vec<u8>, NoFit> {
-        let encoding = &image.encoding;
-        let word =
-            |value: u64| encoding.bytes(value, encoding.layout.word).ok_or_else(|| NoFit::new("d_val is too large"));
-        let mut bytes = Vec::new();
-        for entry in &self.entries {
-            bytes.extend(word(encoding.word(entry.tag.0))?);
-            bytes.extend(word(entry.value)?);
-        }
-        Ok(bytes)
-    }
+/// Whether an editor such as patchelf has taken `.dynamic` from where the linker had put it, so that no code reaches it
+/// by an address of its own: it lies behind `.dynstr` in a writable segment, RELRO does not cover it, and the first word
+/// of the GOT, the address of `_DYNAMIC` (psABIs), names another place.
+pub(super) fn is_detached(image: &Image<'_>) -> bool {
+    let Some(place) = image.segments.get(image.dynamic.segment) else { return false };
+    let addresses = place.addresses();
+    let home = segment_of_strings(image).is_some_and(|(_, load)| {
+        load.has(elf::PF_W)
+            && !load.has(elf::PF_X)
+            && within(&addresses, &load.file_addresses())
+            && image.strings.addr < addresses.start
+    });
+    let relro = image.segments.iter().filter(|segment| segment.kind == elf::PT_GNU_RELRO);
+    let is_protected = relro.into_iter().any(|segment| overlap(&segment.addresses(), &addresses));
+    let word = image.encoding.layout.word;
+    let got = image.dynamic.value(elf::DT_PLTGOT).and_then(|addr| {
+        let range = image.file_range_of(Vaddr(addr), u64::from(word))?;
+        image.encoding.value(image.bytes(&range)?, word)
+    });
+    home && !is_protected && got != Some(addresses.start.0)
 }

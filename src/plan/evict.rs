@@ -1,45 +1,36 @@
 //! Rung *evict*: the tables behind `.dynstr` move into slack elsewhere, and `.dynstr` grows over their old place.
 //!
-//! Needs: section headers; behind `.dynstr`, tables that are found through `DT_*` entries (`.gnu.version`, …); slack that
-//! has no room for `.dynstr` but for those. Edits: the slack and its segment's sizes, the `DT_*` entries, then the bytes
-//! behind `.dynstr`, `DT_STRSZ`, the tag. Safe because the tables are named at their new place before their old bytes
-//! are written over. The file does not grow.
-
-use object::elf;
+//! Needs: section headers; behind `.dynstr`, tables that are found through `DT_*` entries (`.gnu.version`, …), or
+//! `.dynamic` where patchelf has put it; slack that has no room for `.dynstr` but for those. Edits: the slack and its
+//! segment's sizes, the `DT_*` entries, then the bytes behind `.dynstr`, `DT_STRSZ`, the tag. Safe because the tables are
+//! named at their new place before their old bytes are written over. The file does not grow.
 
 use super::NoFit;
 use super::draft::Draft;
-use super::movable::{Block, blocks, place_sections, redirect};
-use super::room::{Slack, segment_of_strings, slack_behind};
-use crate::elf::{FileOffset, Image, Vaddr};
+use super::dynamic::copy_len;
+use super::movable::{Block, blocks};
+use super::packing::{Choice, Packing};
+use super::room::{read_only_slack, segment_of_strings, writable_room};
+use super::slack::is_writable_today;
+use crate::elf::{FileOffset, Image};
 
 pub(super) fn attempt(draft: &mut Draft<'_, '_>) -> Result<(), NoFit> {
+    find(draft)?.install(draft)
+}
+
+/// The tables and their new places.
+pub(super) fn find(draft: &Draft<'_, '_>) -> Result<Packing, NoFit> {
     let image = draft.image;
     let evicted = choose(draft)?;
-    let slack = slack_for(image, &evicted)?;
-    let past = || NoFit::new("file offset past 2^64");
-    let mut moves: Vec<(&Block, FileOffset, Vaddr)> = Vec::new();
-    let mut at = slack.at;
-    for block in &evicted {
-        let (place, addr) = aligned(&slack, at, block.align).ok_or_else(past)?;
-        moves.push((block, place, addr));
-        at = place.checked_add(block.len()).ok_or_else(past)?;
+    let moves_dynamic = draft.moves_dynamic() || evicted.iter().any(|block| block.is_dynamic(image));
+    let wanted = evicted.iter().fold(0u64, |sum, block| sum.saturating_add(block.len()).saturating_add(block.align));
+    let wanted = wanted.saturating_add(if moves_dynamic { copy_len(image).saturating_mul(2) } else { 0 });
+    let mut regions = if moves_dynamic { Vec::new() } else { read_only_slack(image, wanted) };
+    if moves_dynamic || is_writable_today(draft) {
+        regions.extend(writable_room(image, wanted));
     }
-    for (block, at, _) in &moves {
-        draft.copy(block.range.clone(), *at, "a table that makes way");
-    }
-    draft.grow_segment(slack.segment, at.checked_since(slack.at).ok_or_else(past)?)?;
-    for (block, at, addr) in &moves {
-        redirect(draft, block, *at, *addr, None)?;
-        draft.record_move(block.range.clone(), *at, *addr);
-    }
-    let strings = image.strings.range.start;
-    draft.fill_table(strings)?;
-    draft.switch_table(strings, image.strings.addr)?;
-    for (block, at, addr) in &moves {
-        place_sections(draft, block, *at, *addr)?;
-    }
-    draft.place_table(strings, image.strings.addr)
+    let mut packings = regions.into_iter().map(|region| Packing::choose(draft, region, Vec::new(), Choice::Evicted));
+    packings.find_map(Result::ok).ok_or_else(|| NoFit::new("no slack for the tables behind .dynstr"))
 }
 
 /// The blocks behind `.dynstr` that make room for the new string.
@@ -78,24 +69,4 @@ fn check_unclaimed(image: &Image<'_>, from: FileOffset, to: FileOffset) -> Resul
         Some(bytes) if bytes.iter().all(|&byte| byte == 0) => Ok(()),
         _ => Err(NoFit::new("bytes behind .dynstr belong to no section")),
     }
-}
-
-/// Slack that holds all of `evicted`.
-fn slack_for(image: &Image<'_>, evicted: &[Block]) -> Result<Slack, NoFit> {
-    let wanted = evicted.iter().fold(0u64, |sum, block| sum.saturating_add(block.len()).saturating_add(block.align));
-    let fits = |slack: &Slack| {
-        let end =
-            evicted.iter().try_fold(slack.at, |at, block| aligned(slack, at, block.align)?.0.checked_add(block.len()));
-        end.and_then(|end| end.checked_since(slack.at)).is_some_and(|used| used <= slack.len)
-    };
-    let readable = image.loads().filter(|(_, load)| !load.has(elf::PF_W));
-    let found = readable.filter_map(|(index, _)| slack_behind(image, index, wanted)).find(fits);
-    found.ok_or_else(|| NoFit::new("no slack for the tables behind .dynstr"))
-}
-
-/// The next place at or behind `at` whose address has this alignment.
-fn aligned(slack: &Slack, at: FileOffset, align: u64) -> Option<(FileOffset, Vaddr)> {
-    let addr = slack.addr.checked_add(at.checked_since(slack.at)?)?;
-    let place = addr.checked_round_up(align)?;
-    Some((at.checked_add(place.checked_since(addr)?)?, place))
 }

@@ -12,25 +12,16 @@
 use object::elf;
 
 use super::NoFit;
-use super::append::{Contents, fill_header, grow_table, new_segment};
+use super::append::{fill_header, grow_table, new_segment};
 use super::draft::Draft;
-use super::home::Home;
 use super::movable::{Block, blocks, moved, place_sections, redirect};
+use super::packing::{Choice, Packing};
 use super::room::may_append;
 use crate::elf::{FileOffset, Vaddr};
 use crate::elf::{Image, Segment};
 
 /// Core dumps keep the first page of a mapped file.
 const FIRST_PAGE: u64 = 0x1000;
-
-/// A displaced block and its new place.
-struct Displaced {
-    block: Block,
-    at: FileOffset,
-    addr: Vaddr,
-    /// Whether it stays in the first page, where another block was.
-    in_head: bool,
-}
 
 pub(super) fn attempt(draft: &mut Draft<'_, '_>) -> Result<(), NoFit> {
     let image = draft.image;
@@ -46,53 +37,36 @@ pub(super) fn attempt(draft: &mut Draft<'_, '_>) -> Result<(), NoFit> {
     let Some((_, first)) = first.filter(|(_, load)| needed_end <= load.file_range().end) else {
         return Err(NoFit::new("no segment has room for a longer program header table"));
     };
-    let chosen = choose(image, table_end, needed_end, first)?;
-    let mut segment = Contents::at(new_segment(image, draft, image.file_end())?);
-    let flags = segment.take_dynamic(draft)?;
-    let strings_displaced = chosen.1.iter().any(|block| block.range == image.strings.range);
-    let displaced = lay_out(image, first, &mut segment, chosen, needed_end)?;
-    let home = Home::choose(draft, &mut segment, |block| {
-        strings_displaced || displaced.iter().any(|moving| moving.block.range == block.range)
-    })?;
+    let (stay, go) = choose(image, table_end, needed_end, first)?;
+    let segment = new_segment(image, image.file_end())?;
+    let packing = Packing::choose(draft, segment.region, go, Choice::Fewer)?;
+    let staying = stay.map(|block| stay_in_head(block, first, needed_end)).transpose()?;
 
     // The new segment, in a borrowed header.
-    for moving in displaced.iter().filter(|moving| !moving.in_head) {
-        draft.copy(moving.block.range.clone(), moving.at, "a displaced table");
-    }
-    home.fill(draft)?;
-    fill_header(draft, borrowed, &segment, flags)?;
-
+    packing.fill(draft)?;
+    fill_header(draft, borrowed, &segment, &packing)?;
     // Everything to its copy, then the old bytes are free.
-    for moving in displaced.iter().filter(|moving| !moving.in_head) {
-        redirect(draft, &moving.block, moving.at, moving.addr, Some(borrowed))?;
-    }
-    home.switch(draft, Some(borrowed))?;
-    for moving in &displaced {
-        draft.record_move(moving.block.range.clone(), moving.at, moving.addr);
-    }
-    draft.switch_dynamic()?;
-    for moving in &displaced {
-        if moving.in_head {
-            let bytes = image.bytes(&moving.block.range).unwrap_or_default().to_vec();
-            draft.fill(moving.at, bytes, "a note that stays in the first page");
-            redirect(draft, &moving.block, moving.at, moving.addr, Some(borrowed))?;
-        }
+    packing.switch(draft, Some(borrowed))?;
+    if let Some((block, (at, addr))) = &staying {
+        draft.record_move(block.range.clone(), *at, *addr);
+        let bytes = image.bytes(&block.range).unwrap_or_default().to_vec();
+        draft.fill(*at, bytes, "a note that stays in the first page");
+        redirect(draft, block, *at, *addr, Some(borrowed))?;
     }
     // The borrowed header comes back as the last one.
     let mut header = image.segments.get(borrowed).copied().ok_or_else(|| NoFit::new("no header to borrow"))?;
-    let displaced_by = displaced.iter().find(|moving| moving.block.segments.contains(&borrowed));
-    let displaced_by = displaced_by.map(|moving| (&moving.block, moving.at, moving.addr));
-    let evicted_by = home.block_of(borrowed).map(|(block, at, addr)| (block, *at, *addr));
-    if let Some((block, at, addr)) = displaced_by.or(evicted_by) {
+    let stayed = staying.as_ref().filter(|(block, _)| block.segments.contains(&borrowed));
+    let stayed = stayed.map(|(block, place)| (block, *place));
+    if let Some((block, (at, addr))) = stayed.or(packing.block_of(borrowed)) {
         (header.offset, header.vaddr) = moved(block, header.offset, at, addr)?;
         header.paddr = header.vaddr;
     }
     put_header(draft, image.segments.len(), &header)?;
     grow_table(draft)?;
-    for moving in &displaced {
-        place_sections(draft, &moving.block, moving.at, moving.addr)?;
+    if let Some((block, (at, addr))) = &staying {
+        place_sections(draft, block, *at, *addr)?;
     }
-    home.place(draft)
+    packing.place(draft)
 }
 
 /// An entry behind the last `PT_LOAD` that can be absent for a moment. Never `PT_GNU_STACK`: without it the stack
@@ -155,27 +129,12 @@ fn home(block: &Block, needed_end: FileOffset) -> Option<FileOffset> {
     needed_end.checked_round_up(block.align)
 }
 
-/// Gives each displaced block its place. `.dynstr` is none of them: it moves in any case.
-fn lay_out(
-    image: &Image<'_>,
-    first: &Segment,
-    segment: &mut Contents,
-    (stay, go): (Option<Block>, Vec<Block>),
-    needed_end: FileOffset,
-) -> Result<Vec<Displaced>, NoFit> {
-    let past = || NoFit::new("file offset past 2^64");
-    let mut displaced = Vec::new();
-    if let Some(block) = stay {
-        let at = home(&block, needed_end).ok_or_else(past)?;
-        let addr =
-            at.checked_since(first.offset).and_then(|inside| first.vaddr.checked_add(inside)).ok_or_else(past)?;
-        displaced.push(Displaced { block, at, addr, in_head: true });
-    }
-    for block in go.into_iter().filter(|block| block.range != image.strings.range) {
-        let (at, addr) = segment.take(block.len(), block.align)?;
-        displaced.push(Displaced { block, at, addr, in_head: false });
-    }
-    Ok(displaced)
+/// The place of the block that stays in the first page.
+fn stay_in_head(block: Block, first: &Segment, needed_end: FileOffset) -> Result<(Block, (FileOffset, Vaddr)), NoFit> {
+    let place = home(&block, needed_end)
+        .and_then(|at| Some((at, first.vaddr.checked_add(at.checked_since(first.offset)?)?)))
+        .ok_or_else(|| NoFit::new("file offset past 2^64"))?;
+    Ok((block, place))
 }
 
 /// Writes `header` as entry `index`, behind the table's end.

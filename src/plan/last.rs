@@ -1,19 +1,50 @@
 //! Rung *last*: a segment ends the file and is extended: the one that holds `.dynstr`, else another.
 //!
 //! Needs: no `.bss` in that segment, free addresses behind it, at most stray bytes behind it in the file. Edits: the
-//! new end of the file, the segment's sizes, `DT_STRSZ`, the tag, and `DT_STRTAB` where `.dynstr` does not end that
-//! segment. Safe as in rung *slack*.
+//! new end of the file, the segment's sizes, `DT_STRSZ`, the tag. Where `.dynstr` does not end that segment, it moves
+//! there, or, where that is fewer bytes, the tables behind it do, as in rung *evict*. Safe as in rungs *slack* and
+//! *evict*.
+
+use object::elf;
 
 use super::NoFit;
 use super::draft::Draft;
-use super::room::{ends_the_file, growth_in_place, has_no_bss, may_append, may_leave_its_segment, segment_of_strings};
+use super::packing::{Choice, Packing};
+use super::room::{Region, ends_the_file, growth_in_place, has_no_bss, may_append, segment_of_strings};
 use super::slack::grow_in_place;
+use crate::elf::{Image, Segment};
 
+/// `.dynstr` grows at its place.
+pub(super) fn attempt_in_place(draft: &mut Draft<'_, '_>) -> Result<(), NoFit> {
+    let (index, load) = find(draft.image)?;
+    let (home, growth) = growth_in_place(draft.image, draft.new_string().len() as u64)
+        .filter(|(home, _)| *home == index && !draft.moves_dynamic())
+        .ok_or_else(|| NoFit::new(".dynstr does not end the file"))?;
+    if growth > addresses_behind(draft.image, &load) {
+        return Err(NoFit::new("another segment follows too close in memory"));
+    }
+    grow_in_place(draft, home, growth)
+}
+
+/// Something moves to the new end of the file.
 pub(super) fn attempt(draft: &mut Draft<'_, '_>) -> Result<(), NoFit> {
     let image = draft.image;
-    let Some((home, held)) = segment_of_strings(image) else {
-        return Err(NoFit::new("no segment maps .dynstr"));
+    let (index, load) = find(image)?;
+    let region = Region {
+        at: load.file_range().end,
+        addr: load.addresses().end,
+        len: addresses_behind(image, &load),
+        segment: Some(index),
+        grows: true,
+        writable: load.has(elf::PF_W) && !load.has(elf::PF_X),
+        is_new: false,
     };
+    Packing::choose(draft, region, Vec::new(), Choice::Fewer)?.install(draft)
+}
+
+/// The segment to extend.
+fn find(image: &Image<'_>) -> Result<(usize, Segment), NoFit> {
+    let (home, held) = segment_of_strings(image).ok_or_else(|| NoFit::new("no segment maps .dynstr"))?;
     may_append(image)?;
     // An earlier run may have put other tables than .dynstr into a segment of their own: writable where .dynamic is one.
     let other = || image.loads().find(|(_, load)| ends_the_file(image, load));
@@ -27,27 +58,14 @@ pub(super) fn attempt(draft: &mut Draft<'_, '_>) -> Result<(), NoFit> {
     if !has_no_bss(&load) {
         return Err(NoFit::new("the segment that ends the file ends in .bss"));
     }
+    Ok((index, load))
+}
+
+/// Bytes of memory behind a segment, as far as the next one's page.
+fn addresses_behind(image: &Image<'_>, load: &Segment) -> u64 {
     let end = load.addresses().end;
-    let has_addresses = |bytes: u64| {
-        let new_end = end.checked_add(bytes).ok_or_else(|| NoFit::new("address past 2^64"))?;
-        match image.next_load_page(end) {
-            Some(next) if next < new_end => Err(NoFit::new("another segment follows too close in memory")),
-            _ => Ok(()),
-        }
-    };
-    let in_place = || growth_in_place(image, draft.new_string().len() as u64);
-    if let Some((_, _, growth)) = Some(home).filter(|home| *home == index).and_then(|_| in_place()) {
-        has_addresses(growth)?;
-        return grow_in_place(draft, index, growth);
+    match image.next_load_page(end) {
+        Some(next) => next.checked_since(end).unwrap_or(0),
+        None => u64::MAX - end.0,
     }
-    if home != index {
-        may_leave_its_segment(image)?;
-    }
-    let bytes = draft.grown_table_len()?;
-    has_addresses(bytes)?;
-    let at = load.file_range().end;
-    draft.fill_table(at)?;
-    draft.grow_segment(index, bytes)?;
-    draft.switch_table(at, end)?;
-    draft.place_table(at, end)
 }

@@ -3,11 +3,13 @@
 //! Linkers merge tails, so a string can begin in the middle of another. A byte is live if some reference starts at it
 //! or before it with no NUL between.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use object::elf;
 
-use crate::elf::{FileOffset, Image, Vaddr};
+use super::room::within;
+use crate::elf::{FileOffset, Image, Section, Vaddr};
 
 /// Tags whose value is an offset into the dynamic string table (gABI, "Dynamic Section"; glibc elf.h for the OS range).
 pub(super) const STRING_TAGS: [elf::DynamicTag; 10] = [
@@ -28,13 +30,25 @@ pub(super) struct Liveness {
     /// One bit for each byte at which a reference starts; `None` where not all references are known.
     starts: Option<Vec<u64>>,
     size: usize,
+    /// Who names a string that does not end within the table. Loaders do not look at `DT_STRSZ` (glibc), so the bytes
+    /// behind the table count as long as it stays where it is.
+    outside: Option<&'static str>,
 }
 
 impl Liveness {
     /// Collects every reference. One linear pass over the symbols.
     pub(super) fn of(image: &Image<'_>) -> Self {
-        let size = image.strings.bytes(image.data).len();
-        Self { starts: collect(image, size), size }
+        let table = image.strings.bytes(image.data);
+        // Where the last string has no terminator, it goes on behind the table.
+        let whole = memchr::memrchr(0, table).map_or(0, |nul| nul + 1);
+        let mut marks = Marks { bits: vec![0; table.len().div_ceil(64)], size: table.len(), whole, outside: None };
+        let is_complete = collect(image, &mut marks).is_some();
+        Self { starts: is_complete.then_some(marks.bits), size: table.len(), outside: marks.outside }
+    }
+
+    /// Who names a string that lies, or ends, outside the table.
+    pub(super) fn outside(&self) -> Option<&'static str> {
+        self.outside
     }
 
     /// Whether every reference is known. If not, no byte counts as dead.
@@ -88,49 +102,109 @@ fn first_start(starts: &[u64], range: Range<usize>) -> Option<usize> {
     None
 }
 
-fn collect(image: &Image<'_>, size: usize) -> Option<Vec<u64>> {
-    let mut starts = vec![0u64; size.div_ceil(64)];
-    let mut mark = |offset: u64| {
+/// The references found so far.
+struct Marks {
+    bits: Vec<u64>,
+    size: usize,
+    /// The end of the last string that has a terminator.
+    whole: usize,
+    outside: Option<&'static str>,
+}
+
+impl Marks {
+    /// A reference that may be none: an entry too many.
+    fn may_start(&mut self, offset: u64) {
         let offset = usize::try_from(offset).unwrap_or(usize::MAX);
-        if let Some(word) = starts.get_mut(offset / 64).filter(|_| offset < size) {
+        if let Some(word) = self.bits.get_mut(offset / 64).filter(|_| offset < self.size) {
             *word |= 1 << (offset % 64);
         }
-    };
+    }
+
+    /// A reference that loaders follow.
+    fn starts(&mut self, offset: u64, by: &'static str) {
+        if offset >= self.whole as u64 {
+            self.outside = Some(by);
+        }
+        self.may_start(offset);
+    }
+}
+
+fn collect(image: &Image<'_>, marks: &mut Marks) -> Option<()> {
     // The empty string at 0 serves every symbol without a name.
-    mark(0);
+    marks.may_start(0);
     for entry in &image.dynamic.entries {
         let is_path = entry.tag == elf::DT_RPATH || entry.tag == elf::DT_RUNPATH;
         if STRING_TAGS.contains(&entry.tag) && !is_path {
-            mark(entry.value);
+            marks.starts(entry.value, "an entry of the dynamic table");
         }
     }
+    let named = marks.outside;
+    let versions = version_names(image, marks);
+    // A chain that breaks is followed by no loader that survives it; what its records say is chance.
+    if versions.is_none() {
+        marks.outside = named;
+    }
+    symbol_names(image, marks)?;
+    versions?;
+    // Of two entries loaders take the last one; whoever takes the first reads other strings.
+    let differ = |tag| image.dynamic.entries.iter().any(|e| e.tag == tag && Some(e.value) != image.dynamic.value(tag));
+    if [elf::DT_STRTAB, elf::DT_SYMTAB].into_iter().any(differ) {
+        return None;
+    }
+    section_names(image, marks)
+}
+
+fn symbol_names(image: &Image<'_>, marks: &mut Marks) -> Option<()> {
     match &image.symbols {
-        Some(symbols) if symbols.complete => image.symbol_names().for_each(&mut mark),
+        Some(symbols) if symbols.exact => {
+            // An empty name is at 0 even where there is no table at all.
+            let names = image.symbol_names().filter(|name| *name != 0);
+            names.for_each(|name| marks.starts(name, "a symbol"));
+        }
+        Some(symbols) if symbols.complete => image.symbol_names().for_each(|name| marks.may_start(name)),
         Some(_) => return None,
         // A file may have no symbols; those that cannot be found may have any name.
         None if image.dynamic.value(elf::DT_SYMTAB).is_some() => return None,
         None => {}
     }
-    version_names(image, &mut mark)?;
-    section_names(image, &mut mark)?;
-    Some(starts)
+    Some(())
 }
 
 /// Names in `DT_VERNEED` and `DT_VERDEF` (LSB Core, "Symbol Versioning"). `None` where a chain breaks.
-fn version_names(image: &Image<'_>, mark: &mut impl FnMut(u64)) -> Option<()> {
-    let chains = [(elf::DT_VERNEED, elf::DT_VERNEEDNUM, &VERNEED), (elf::DT_VERDEF, elf::DT_VERDEFNUM, &VERDEF)];
-    for (table, count, layout) in chains {
-        let Some(addr) = image.dynamic.value(table) else { continue };
-        walk_chain(image, Vaddr(addr), image.dynamic.value(count).unwrap_or(0), layout, mark)?;
+fn version_names(image: &Image<'_>, marks: &mut Marks) -> Option<()> {
+    for (table, layout) in [(elf::DT_VERNEED, &VERNEED), (elf::DT_VERDEF, &VERDEF)] {
+        // Of two entries loaders take the last one.
+        let counts = image.dynamic.value(table);
+        let entries = image.dynamic.entries.iter().filter(|entry| entry.tag == table);
+        for addr in entries.map(|entry| entry.value).collect::<BTreeSet<_>>() {
+            walk_chain(image, Vaddr(addr), layout, |_, name| {
+                match name {
+                    Some(name) if Some(addr) == counts => marks.starts(name, "a version"),
+                    Some(name) => marks.may_start(name),
+                    None => {}
+                }
+                Some(())
+            })?;
+        }
     }
     Some(())
+}
+
+/// Whether all records of the version table at the start of `section` lie in it, so that they move with it.
+pub(super) fn holds_its_versions(image: &Image<'_>, section: &Section) -> bool {
+    let layout = match section.kind {
+        elf::SHT_GNU_VERNEED => &VERNEED,
+        elf::SHT_GNU_VERDEF => &VERDEF,
+        _ => return true,
+    };
+    let Some(held) = section.addr.range(section.size) else { return false };
+    walk_chain(image, section.addr, layout, |record, _| within(&record, &held).then_some(())).is_some()
 }
 
 /// Where the two kinds of version chain keep their links and names; all in bytes.
 struct ChainLayout {
     size: u64,
     name_at: Option<u64>,
-    count_at: u64,
     aux_at: u64,
     next_at: u64,
     aux_size: u64,
@@ -139,35 +213,22 @@ struct ChainLayout {
 }
 
 /// `Elf_Verneed`: version, cnt (halves), file, aux, next (words); `Elf_Vernaux`: hash, flags, other (halves), name, next.
-const VERNEED: ChainLayout = ChainLayout {
-    size: 16,
-    name_at: Some(4),
-    count_at: 2,
-    aux_at: 8,
-    next_at: 12,
-    aux_size: 16,
-    aux_name_at: 8,
-    aux_next_at: 12,
-};
+const VERNEED: ChainLayout =
+    ChainLayout { size: 16, name_at: Some(4), aux_at: 8, next_at: 12, aux_size: 16, aux_name_at: 8, aux_next_at: 12 };
 
 /// `Elf_Verdef`: version, flags, ndx, cnt (halves), hash, aux, next (words); `Elf_Verdaux`: name, next.
-const VERDEF: ChainLayout = ChainLayout {
-    size: 20,
-    name_at: None,
-    count_at: 6,
-    aux_at: 12,
-    next_at: 16,
-    aux_size: 8,
-    aux_name_at: 0,
-    aux_next_at: 4,
-};
+const VERDEF: ChainLayout =
+    ChainLayout { size: 20, name_at: None, aux_at: 12, next_at: 16, aux_size: 8, aux_name_at: 0, aux_next_at: 4 };
 
+/// Follows a chain to its end. glibc and musl go by `vn_next` and `vna_next` and read no count, neither that of the
+/// dynamic table nor `vn_cnt` (glibc, elf/dl-version.c); readers that do stop earlier.
+///
+/// `visit` gets the addresses of each record and the name in it, if it has one.
 fn walk_chain(
     image: &Image<'_>,
     mut addr: Vaddr,
-    count: u64,
     layout: &ChainLayout,
-    mark: &mut impl FnMut(u64),
+    mut visit: impl FnMut(Range<Vaddr>, Option<u64>) -> Option<()>,
 ) -> Option<()> {
     // Real files have thousands of version names; a hostile chain must end as well.
     let mut budget = 1u32 << 20;
@@ -175,26 +236,23 @@ fn walk_chain(
         budget = budget.checked_sub(1)?;
         image.file_range_of(addr, size).and_then(|range| image.bytes(&range))
     };
-    for _ in 0..count {
+    loop {
         let entry = read(addr, layout.size)?;
-        if let Some(at) = layout.name_at {
-            mark(field(image, entry, at, 4)?);
-        }
+        visit(addr.range(layout.size)?, layout.name_at.and_then(|at| field(image, entry, at, 4)))?;
         let mut aux_addr = addr.checked_add(field(image, entry, layout.aux_at, 4)?)?;
-        for _ in 0..field(image, entry, layout.count_at, 2)? {
+        loop {
             let aux_entry = read(aux_addr, layout.aux_size)?;
-            mark(field(image, aux_entry, layout.aux_name_at, 4)?);
+            visit(aux_addr.range(layout.aux_size)?, Some(field(image, aux_entry, layout.aux_name_at, 4)?))?;
             match field(image, aux_entry, layout.aux_next_at, 4)? {
                 0 => break,
                 next => aux_addr = aux_addr.checked_add(next)?,
             }
         }
         match field(image, entry, layout.next_at, 4)? {
-            0 => break,
+            0 => return Some(()),
             next => addr = addr.checked_add(next)?,
         }
     }
-    Some(())
 }
 
 fn field(image: &Image<'_>, bytes: &[u8], at: u64, size: u8) -> Option<u64> {
@@ -203,14 +261,14 @@ fn field(image: &Image<'_>, bytes: &[u8], at: u64, size: u8) -> Option<u64> {
 
 /// Sections that name the table by `sh_link`, and the section names themselves where `.dynstr` serves as `.shstrtab`.
 /// `None` where a section of an unknown type uses the table.
-fn section_names(image: &Image<'_>, mark: &mut impl FnMut(u64)) -> Option<()> {
+fn section_names(image: &Image<'_>, marks: &mut Marks) -> Option<()> {
     let Some(table) = image.strings.section else {
         // Section headers that place .dynstr elsewhere: whose strings these bytes are is not known.
         return image.sections.is_empty().then_some(());
     };
     for section in image.sections.iter() {
         if image.sections.names_index == Some(table) {
-            mark(u64::from(section.name));
+            marks.may_start(u64::from(section.name));
         }
         if usize::try_from(section.link) != Ok(table) || section.size == 0 {
             continue;
@@ -229,7 +287,7 @@ fn section_names(image: &Image<'_>, mark: &mut impl FnMut(u64)) -> Option<()> {
                 }
                 let size = usize::try_from(image.encoding.layout.sym_size).ok()?;
                 for symbol in image.bytes(&range)?.chunks_exact(size) {
-                    mark(field(image, symbol, image.encoding.layout.st_name.at, 4)?);
+                    marks.may_start(field(image, symbol, image.encoding.layout.st_name.at, 4)?);
                 }
             }
             _ => return None,
@@ -247,7 +305,7 @@ mod tests {
         for &at in starts {
             bits[at / 64] |= 1 << (at % 64);
         }
-        Liveness { starts: Some(bits), size }
+        Liveness { starts: Some(bits), size, outside: None }
     }
 
     #[test]

@@ -4,14 +4,15 @@
 //! why that is safe.
 
 mod append;
+mod bss;
 mod draft;
 mod dynamic;
 mod evict;
 mod head;
-mod home;
 mod last;
 mod liveness;
 mod movable;
+mod packing;
 mod room;
 mod slack;
 mod slot;
@@ -49,6 +50,8 @@ pub enum Rung {
     Append,
     /// The same; the program header table grows over the small tables behind it.
     AppendHead,
+    /// A segment gets file bytes for its `.bss`, and grows behind that.
+    Bss,
     /// Nothing is placed: a tag goes.
     Drop,
 }
@@ -62,6 +65,7 @@ impl fmt::Display for Rung {
             Self::Evict => "evict",
             Self::Append => "append",
             Self::AppendHead => "append+head",
+            Self::Bss => "bss",
             Self::Drop => "drop",
         })
     }
@@ -159,6 +163,13 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// A plan for a file of `len` bytes that does nothing.
+    pub(crate) fn of_nothing(len: u64) -> Self {
+        let change = Change { tag: Tag::Runpath, path: None };
+        let (edits, moves) = (Vec::new(), Vec::new());
+        Self { rung: Rung::Drop, entry: EntryFor::Spare, edits, new_len: len, moves, change }
+    }
+
     /// Bytes that the file grows by, of `old_len`.
     pub fn growth(&self, old_len: u64) -> u64 {
         self.new_len.saturating_sub(old_len)
@@ -194,6 +205,12 @@ pub enum Refusal {
     /// A NUL would end the string early.
     #[error("a search path cannot hold a NUL byte")]
     Nul,
+    /// The string table cannot move nor grow: it ends too early.
+    #[error(
+        "{0} names a string outside the dynamic string table, of DT_STRSZ bytes; loaders find it all the same, but not \
+         once the table moves or grows"
+    )]
+    Outside(&'static str),
     /// Two tables that an edit writes to share bytes.
     #[error("{0} and {1} share bytes")]
     Overlap(&'static str, &'static str),
@@ -211,13 +228,16 @@ impl NoFit {
 /// One rung: an entry of the ladder.
 type Attempt = fn(&mut Draft<'_, '_>) -> Result<(), NoFit>;
 
-const LADDER: [(Rung, Attempt); 6] = [
+const LADDER: [(Rung, Attempt); 9] = [
     (Rung::Slot, slot::attempt),
     (Rung::Slack, slack::attempt),
-    (Rung::Last, last::attempt),
+    (Rung::Last, last::attempt_in_place),
     (Rung::Evict, evict::attempt),
+    (Rung::Last, last::attempt),
     (Rung::Append, append::attempt),
     (Rung::AppendHead, head::attempt),
+    (Rung::Slack, slack::attempt_writable),
+    (Rung::Bss, bss::attempt),
 ];
 
 /// Refuses files in which a write to one table would change another.
@@ -263,8 +283,11 @@ pub fn plan(image: &Image<'_>, change: &Change) -> Result<Plan, Refusal> {
         };
     }
     for (rung, attempt) in LADDER {
-        if entry == EntryFor::MovedTable && !matches!(rung, Rung::Append | Rung::AppendHead) {
+        if entry == EntryFor::MovedTable && rung == Rung::Slot {
             continue;
+        }
+        if let Some(who) = liveness.outside().filter(|_| rung != Rung::Slot) {
+            return Err(Refusal::Outside(who));
         }
         let mut draft = Draft::new(image, change, &liveness, entry);
         match attempt(&mut draft) {

@@ -6,6 +6,8 @@ use object::elf;
 
 use super::NoFit;
 use super::draft::Draft;
+use super::dynamic::is_detached;
+use super::liveness::holds_its_versions;
 use super::room::within;
 use crate::elf::{FileOffset, Image, Section, Vaddr, has_build_id, overlap};
 
@@ -32,12 +34,22 @@ impl Block {
     pub(super) fn check_movable(&self) -> Result<(), NoFit> {
         match &self.fixed {
             // A part that is aligned further in would not be so at another place.
-            None if !self.range.start.0.is_multiple_of(self.align) => {
+            None if self.range.start.0.checked_rem(self.align) != Some(0) => {
                 Err(NoFit::new("a table whose parts are aligned and whose start is not cannot move"))
             }
             None => Ok(()),
             Some(what) => Err(NoFit::new(format!("{what} is in the way and cannot move"))),
         }
+    }
+
+    /// Whether it is a table that only the dynamic table names.
+    pub(super) fn is_table(&self) -> bool {
+        !self.sections.is_empty() && self.segments.is_empty() && !self.build_id
+    }
+
+    /// Whether it is `.dynamic`.
+    pub(super) fn is_dynamic(&self, image: &Image<'_>) -> bool {
+        self.segments.contains(&image.dynamic.segment)
     }
 
     fn absorb(&mut self, other: Self) {
@@ -81,7 +93,8 @@ pub(super) fn blocks(image: &Image<'_>, start: FileOffset, until: FileOffset) ->
         }
         let range = segment.file_range();
         if in_reach(&range) {
-            let movable = MOVABLE_SEGMENTS.contains(&segment.kind) && segment.filesz == segment.memsz;
+            let is_dynamic = index == image.dynamic.segment && is_detached(image);
+            let movable = (MOVABLE_SEGMENTS.contains(&segment.kind) || is_dynamic) && segment.filesz == segment.memsz;
             found.push(Block {
                 range,
                 align: segment.align.max(1),
@@ -161,9 +174,25 @@ fn why_fixed(image: &Image<'_>, index: usize, section: &Section) -> Option<Strin
     let movable = Some(index) == image.strings.section
         || section.kind == elf::SHT_NOTE
         || spanned_by(&MOVABLE_SEGMENTS)
+        || section.kind == elf::SHT_DYNAMIC && spanned_by(&[elf::PT_DYNAMIC]) && is_detached(image)
         || table_tag(image, section).is_some();
-    let consistent = image.file_range_of(section.addr, section.size) == section.file_range();
+    let consistent =
+        image.file_range_of(section.addr, section.size) == section.file_range() && is_whole(image, section);
     (!movable || !consistent).then(|| String::from_utf8_lossy(image.section_name(section)).into_owned())
+}
+
+/// Whether a table ends where its section does, whatever its own links and counts say.
+fn is_whole(image: &Image<'_>, section: &Section) -> bool {
+    let symbols = image.symbols.as_ref();
+    match section.kind {
+        elf::SHT_DYNSYM => symbols.is_none_or(|symbols| symbols.exact),
+        elf::SHT_GNU_VERSYM => symbols.is_none_or(|symbols| {
+            let count =
+                symbols.range.end.0.saturating_sub(symbols.range.start.0) / image.encoding.layout.sym_size.max(1);
+            section.size / 2 >= count
+        }),
+        _ => holds_its_versions(image, section),
+    }
 }
 
 fn holds_build_id(image: &Image<'_>, section: &Section) -> bool {

@@ -5,7 +5,8 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use super::json::{SCHEMA, Text, failure};
-use super::text::{counted, harmless, name};
+use super::text::{harmless, name};
+use super::totals::counted;
 use super::{Leniency, Status, Verbosity, Voice};
 use crate::audit::{Audited, Lookup, Opening, Reason, Report, Tally};
 use crate::loader::Rule;

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::audit::{OpeningRecord, opening_record};
 use super::gpu_code_json::CodeRecord;
-use super::json::{EvidenceRecord, Text, evidence};
+use super::json::{DriverRecord, EvidenceRecord, Text, evidence, verdict_name};
 use super::machine;
 use crate::decide::Tag;
 use crate::elf::NotCandidate;
@@ -58,6 +58,10 @@ struct SubjectRecord {
     /// A DT_RPATH beside a DT_RUNPATH.
     #[serde(skip_serializing_if = "Option::is_none")]
     ignored_rpath: Option<Text>,
+    /// As `check` has it.
+    verdict: &'static str,
+    /// What the verdict goes by.
+    driver_directory: DriverRecord,
     loaded_by: Vec<Text>,
     is_chain_whole: bool,
     loader: LoaderRecord,
@@ -185,6 +189,8 @@ fn subject_record(subject: &Subject) -> SubjectRecord {
         tag: subject.search.effective().map(|(tag, _)| tag),
         search_path: subject.entries.iter().map(entry_record).collect(),
         ignored_rpath: subject.search.runpath.as_ref().and(subject.search.rpath.as_deref()).map(Text::of),
+        verdict: verdict_name(&subject.verdict),
+        driver_directory: DriverRecord::of(&subject.driver_dir),
         loaded_by: subject.chain.iter().skip(1).map(|path| Text::of_path(path)).collect(),
         is_chain_whole: subject.is_chain_whole,
         loader: LoaderRecord {

@@ -4,6 +4,7 @@ use std::io::{self, Write};
 
 use object::elf;
 
+use super::check_text::verdict_words;
 use super::text::{evidence, harmless, name, quoted};
 use super::{audit, gpu_code, machine};
 use crate::explain::{Entry, Explanation, Found, Library, MOST_ENTRIES, MOST_LIBRARIES, Subject};
@@ -93,6 +94,12 @@ fn facts(subject: &Subject, out: &mut impl Write) -> io::Result<()> {
         }
     };
     draw_below(&Node { line: search_path, children: subject.entries.iter().map(entry).collect() }, out)?;
+    if detection.loads_driver() {
+        let (directory, exists) = &subject.driver_dir;
+        let words = verdict_words(&subject.verdict);
+        let gone = if *exists { "" } else { ", which does not exist on this machine" };
+        writeln!(out, "  its search path, as check judges it: {words}, {}{gone}", harmless(directory))?;
+    }
     draw_below(&loader(subject), out)
 }
 

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use super::text::{counted, harmless, name};
+use super::text::{harmless, name};
+use super::totals::counted;
 use super::{Leniency, Status, Verbosity, Voice};
 use crate::gpu_code::{Capability, GpuCode, Kind, Linkage, Report, Tally};
 
@@ -128,7 +129,7 @@ fn thousands(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+        if index > 0 && (digits.len() - index) % 3 == 0 {
             text.push(',');
         }
         text.push(digit);

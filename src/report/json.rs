@@ -7,32 +7,36 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::text::harmless;
+use super::totals::{Judgements, Totals};
 use super::{Leniency, Status};
 use crate::Error;
 use crate::check::{self, Judged, Verdict};
 use crate::decide::{Current, Tag, entries};
 use crate::detect::{Detection, EvidenceKind, Purpose};
 use crate::fix::{self, Changed, Outcome};
+use crate::here::Here;
 
 /// The version of the schema.
 pub const SCHEMA: u32 = 1;
 
 #[derive(Serialize)]
-struct Document<File, Run> {
+struct Document<File, Run, Totals> {
     version: u32,
     command: &'static str,
     #[serde(flatten)]
     run: Run,
     files: Vec<File>,
-    summary: Summary,
+    summary: Summary<Totals>,
 }
 
 #[derive(Serialize)]
-struct Summary {
+struct Summary<Totals> {
     elf_files: usize,
     other_files: u64,
     searched_bytes: u64,
     status: u8,
+    #[serde(flatten)]
+    totals: Totals,
 }
 
 /// A path or a search path entry: text, and the bytes where the text is not all of them.
@@ -116,7 +120,43 @@ impl Found {
 }
 
 #[derive(Serialize)]
-struct CheckRun {}
+struct CheckRun {
+    driver_directories: Vec<DriverRecord>,
+    found_without: Vec<FoundRecord>,
+}
+
+/// A driver directory, and whether this machine has it.
+#[derive(Serialize)]
+pub(super) struct DriverRecord {
+    path: Text,
+    exists: bool,
+}
+
+impl DriverRecord {
+    pub(super) fn of((path, exists): &(Vec<u8>, bool)) -> Self {
+        Self { path: Text::of(path), exists: *exists }
+    }
+}
+
+/// What the loader finds here for a name without any search path.
+#[derive(Serialize)]
+struct FoundRecord {
+    name: Text,
+    found: Option<Text>,
+}
+
+impl CheckRun {
+    fn of(here: &Here) -> Self {
+        let found = here.libraries.iter().map(|(name, found)| FoundRecord {
+            name: Text::of(name),
+            found: found.as_ref().map(|found| Text::of(&found.path)),
+        });
+        Self {
+            driver_directories: here.directories.iter().map(DriverRecord::of).collect(),
+            found_without: found.collect(),
+        }
+    }
+}
 
 #[derive(Serialize)]
 struct CheckedFile {
@@ -154,25 +194,30 @@ pub fn check_json(report: &check::Report, leniency: Leniency) -> serde_json::Res
     let judged = report.files.iter().filter_map(|file| file.result.as_ref().ok()?.as_ref().ok());
     document(
         "check",
-        CheckRun {},
+        CheckRun::of(&report.here),
         files.chain(problems).collect(),
         Summary {
             elf_files: report.files.len(),
             other_files: report.others,
             searched_bytes: judged.map(|judged| judged.detection.searched).sum(),
             status: report.status(leniency).code(),
+            totals: Judgements::of(report),
         },
     )
 }
 
-fn judged_file(path: &Path, judged: &Judged) -> CheckedFile {
-    let verdict = match judged.verdict {
+pub(super) fn verdict_name(verdict: &Verdict) -> &'static str {
+    match verdict {
         Verdict::Finds => "finds",
         Verdict::Misses => "misses",
         Verdict::FindsStub(_) => "finds-stub",
         Verdict::NamesOnly => "names-only",
         Verdict::NotALoader => "not-a-loader",
-    };
+    }
+}
+
+fn judged_file(path: &Path, judged: &Judged) -> CheckedFile {
+    let verdict = verdict_name(&judged.verdict);
     let stub = match &judged.verdict {
         Verdict::FindsStub(stub) => Some(Text::of(stub)),
         _ => None,
@@ -257,6 +302,7 @@ pub fn fix_json(report: &fix::Report, leniency: Leniency) -> serde_json::Result<
             other_files: report.others,
             searched_bytes: report.files.iter().map(|file| file.detection.searched).sum(),
             status: report.status(leniency).code(),
+            totals: Totals::of(report),
         },
     )
 }
@@ -289,11 +335,11 @@ pub(super) fn failure(error: &Error, forgiven: bool) -> &'static str {
     }
 }
 
-fn document<File: Serialize, Run: Serialize>(
+fn document<File: Serialize, Run: Serialize, Totals: Serialize>(
     command: &'static str,
     run: Run,
     files: Vec<File>,
-    summary: Summary,
+    summary: Summary<Totals>,
 ) -> serde_json::Result<String> {
     serde_json::to_string_pretty(&Document { version: SCHEMA, command, run, files, summary })
 }

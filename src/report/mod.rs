@@ -1,6 +1,7 @@
 //! What is said about a run: lines for people, JSON for programs.
 
 mod audit;
+mod check_text;
 mod explain_json;
 mod explain_text;
 mod gpu_code;
@@ -10,20 +11,27 @@ mod machine;
 mod runpath;
 mod screen;
 mod text;
+mod totals;
 
 pub use audit::{AuditView, Rigour, Told, audit_json, audit_text};
+pub use check_text::{Mending, check_text};
 pub use explain_json::{EXPLAIN_SCHEMA, explain_json};
 pub use explain_text::explain_text;
 pub use gpu_code::gpu_code_text;
 pub use gpu_code_json::gpu_code_json;
 pub use json::{SCHEMA, check_json, fix_json};
-pub use runpath::{printed, runpath_text};
+pub use runpath::{Printed, printed, runpath_text};
 pub use screen::Screen;
-pub use text::{Verbosity, Voice, check_text, error_line, fix_text};
+pub use text::{Verbosity, Voice, error_line, fix_text};
 
 use crate::Error;
 use crate::check::{self, Verdict};
 use crate::fix::{self, Outcome};
+
+/// Bytes of a file's name or search path, harmless on a terminal.
+pub fn printable(bytes: &[u8]) -> String {
+    text::harmless(bytes)
+}
 
 /// How a run ended, for the exit status. Worse ones are larger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -45,8 +53,8 @@ impl Status {
     fn of_error(error: &Error) -> Self {
         match error {
             Error::NotCandidate(_) => Self::Good,
-            Error::Refused(_) | Error::Protected(_) => Self::Misses,
-            Error::Io { .. } | Error::Malformed(_) | Error::Unverified(_) | Error::Changed => Self::Error,
+            error if error.is_refusal() => Self::Misses,
+            _ => Self::Error,
         }
     }
 

@@ -8,7 +8,8 @@ use super::{Status, Verbosity};
 use crate::Error;
 use crate::decide::Tag;
 use crate::elf::NotCandidate;
-use crate::runpath::{Changed, Report};
+use crate::fix::TAKEN_BACK;
+use crate::runpath::{Changed, Outcome, Report};
 
 impl Report {
     /// How the run ended.
@@ -36,12 +37,17 @@ pub fn runpath_text(
     out: &mut impl Write,
     errors: &mut impl Write,
 ) -> io::Result<()> {
+    for path in report.taken_back.iter().filter(|_| verbosity >= Verbosity::Summary) {
+        writeln!(errors, "warning: {}: {TAKEN_BACK}", name(path))?;
+    }
     for (path, result) in &report.files {
         match result {
-            Ok(Some(changed)) if verbosity >= Verbosity::Lines => {
-                writeln!(out, "{}", changed_line(path, changed, report.dry_run))?;
+            Ok(_) if verbosity < Verbosity::Lines => {}
+            Ok(Outcome::Changed(changed)) => writeln!(out, "{}", changed_line(path, changed, report.dry_run))?,
+            Ok(Outcome::AlreadyRight(now)) => {
+                let now = search_path(now.as_ref().map(|(tag, path)| (*tag, path.as_slice())));
+                writeln!(out, "already right: {}: {now}", name(path))?;
             }
-            Ok(_) => {}
             Err(Error::NotCandidate(reason)) => writeln!(errors, "error: {}: {reason}", name(path))?,
             Err(error) => problem(errors, path, error, false)?,
         }
@@ -62,6 +68,17 @@ fn changed_line(path: &Path, changed: &Changed, dry_run: bool) -> String {
     )
 }
 
+/// How `runpath print` prints a search path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Printed {
+    /// One of several: with the file's name and the tag.
+    WithName,
+    /// Alone, on a terminal, which would obey control characters.
+    Harmless,
+    /// Alone, for a script: nothing but the bytes.
+    Bytes,
+}
+
 /// Writes what `runpath print` found out about `path`; how that ends.
 ///
 /// # Errors
@@ -69,7 +86,7 @@ fn changed_line(path: &Path, changed: &Changed, dry_run: bool) -> String {
 pub fn printed(
     path: &Path,
     found: &Result<Option<(Tag, Vec<u8>)>, Error>,
-    with_name: bool,
+    how: Printed,
     out: &mut impl Write,
     errors: &mut impl Write,
 ) -> io::Result<Status> {
@@ -80,12 +97,16 @@ pub fn printed(
             return Ok(of_error(error));
         }
     };
-    if with_name {
-        writeln!(out, "{}: {}", name(path), search_path(found.map(|(tag, path)| (*tag, path.as_slice()))))?;
-    } else {
-        // For scripts: nothing but the bytes.
-        out.write_all(found.map_or(&b""[..], |(_, path)| path))?;
-        out.write_all(b"\n")?;
+    let bytes = found.map_or(&b""[..], |(_, path)| path);
+    match how {
+        Printed::WithName => {
+            writeln!(out, "{}: {}", name(path), search_path(found.map(|(tag, path)| (*tag, path.as_slice()))))?;
+        }
+        Printed::Harmless => writeln!(out, "{}", harmless(bytes))?,
+        Printed::Bytes => {
+            out.write_all(bytes)?;
+            out.write_all(b"\n")?;
+        }
     }
     Ok(Status::Good)
 }

@@ -23,6 +23,30 @@ impl Screen {
         if self.colours { format!("{style}{text}{style:#}") } else { text.to_owned() }
     }
 
+    /// `word` and behind it the text, broken at spaces, its lines below one another.
+    pub(super) fn wrapped(self, word: &str, text: &str) -> String {
+        const LEAST: usize = 20;
+        let room = self.columns.saturating_sub(word.len()).max(LEAST);
+        let mut lines = String::from(word);
+        let mut used = 0;
+        for part in text.split(' ') {
+            let width = part.chars().count();
+            if used > 0 && used + 1 + width > room {
+                lines.push('\n');
+                lines.extend(std::iter::repeat_n(' ', word.len()));
+                used = 0;
+            }
+            if used > 0 {
+                lines.push(' ');
+                used += 1;
+            }
+            lines.push_str(part);
+            used += width;
+        }
+        lines.push('\n');
+        lines
+    }
+
     fn heading(self, text: &str) -> String {
         self.paint(Style::new().bold(), text)
     }
@@ -70,8 +94,8 @@ fn check_group(rows: &[(&Path, &Judged)], screen: Screen) -> String {
     let mut lines = format!("{}\n", screen.heading(&name(package)));
     for (path, judged) in rows {
         let (word, style) = match &judged.verdict {
-            Verdict::Finds => ("finds ", AnsiColor::Green.on_default()),
-            Verdict::Misses => ("MISSES", AnsiColor::Red.on_default().bold()),
+            Verdict::Finds => ("has   ", AnsiColor::Green.on_default()),
+            Verdict::Misses => ("LACKS ", AnsiColor::Red.on_default().bold()),
             Verdict::FindsStub(_) => ("STUB  ", AnsiColor::Red.on_default().bold()),
             Verdict::NamesOnly => ("names ", Style::new().dimmed()),
             Verdict::NotALoader => ("-     ", Style::new().dimmed()),
@@ -126,6 +150,13 @@ mod tests {
         assert_eq!(first("names libcuda.so.1", 10), "names lib…");
         assert_eq!(last("äöü", 2), "…ü");
         assert_eq!(last("abc", 0), "…");
+    }
+
+    #[test]
+    fn long_text_is_broken_at_spaces() {
+        let screen = Screen { columns: 26, colours: false };
+        assert_eq!(screen.wrapped("note: ", "a file of some words"), "note: a file of some words\n");
+        assert_eq!(screen.wrapped("note: ", "a file of some words more"), "note: a file of some words\n      more\n");
     }
 
     #[test]

@@ -1,16 +1,15 @@
 //! Lines for people.
 
-use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::Leniency;
-use super::screen::{Screen, check_groups, fix_table};
+use super::screen::{Screen, fix_table};
+use super::totals::Totals;
 use crate::Error;
-use crate::check::{self, Judged, Verdict};
 use crate::decide::{Current, Tag};
-use crate::detect::{Detection, Evidence, EvidenceKind, Purpose};
+use crate::detect::{Detection, Evidence, EvidenceKind};
 use crate::fix::{self, Changed, Outcome};
 use crate::plan::EntryFor;
 
@@ -40,12 +39,12 @@ pub struct Voice {
 
 impl Voice {
     /// The terminal, unless every detail is wanted.
-    fn table_on(&self) -> Option<Screen> {
+    pub(super) fn table_on(&self) -> Option<Screen> {
         self.screen.filter(|_| self.verbosity == Verbosity::Lines)
     }
 
     /// What is odd about a file; no errors, so that `-qq` is without it.
-    fn warnings(
+    pub(super) fn warnings(
         &self,
         errors: &mut impl Write,
         path: &Path,
@@ -70,6 +69,15 @@ impl Voice {
             return Ok(());
         }
         problem(errors, path, error, forgiven)
+    }
+
+    /// What concerns the whole run.
+    pub(super) fn notes(&self, out: &mut impl Write, notes: &[String]) -> io::Result<()> {
+        const WORD: &str = "note: ";
+        notes.iter().try_for_each(|note| match self.screen {
+            Some(screen) => out.write_all(screen.wrapped(WORD, note).as_bytes()),
+            None => writeln!(out, "{WORD}{note}"),
+        })
     }
 
     /// What the walk could not look at. "skipped" is no trouble, so that `-q` is without it.
@@ -124,7 +132,7 @@ pub(super) fn evidence(found: &Evidence) -> String {
     }
 }
 
-fn reasons(detection: &Detection) -> String {
+pub(super) fn reasons(detection: &Detection) -> String {
     match detection.evidence.as_slice() {
         [] => "taken without detection".to_owned(),
         all => all.iter().map(evidence).collect::<Vec<_>>().join(", "),
@@ -190,7 +198,7 @@ pub(super) fn old_search_path(old: &Current) -> String {
 }
 
 /// What is said of a file that names a driver library and can open nothing.
-fn likely_openers(openers: &[PathBuf]) -> String {
+pub(super) fn likely_openers(openers: &[PathBuf]) -> String {
     const MOST: usize = 3;
     let cannot = "it cannot open it (it imports neither dlopen nor dlmopen)";
     if openers.is_empty() {
@@ -228,10 +236,10 @@ pub fn error_line(path: &Path, error: &Error, errors: &mut impl Write) -> io::Re
 pub fn fix_text(report: &fix::Report, voice: &Voice, out: &mut impl Write, errors: &mut impl Write) -> io::Result<()> {
     let verbosity = voice.verbosity;
     let dry_run = report.dry_run;
-    let mut totals = Totals::default();
+    let totals = Totals::of(report);
     let mut rows = Vec::new();
+    let mut refusals = Vec::new();
     for file in &report.files {
-        totals.count(&file.outcome);
         let is_loader = matches!(file.outcome, Outcome::Changed(_) | Outcome::AlreadyRight);
         let broken_sections = file.broken_sections.as_deref().filter(|_| is_loader || file.named);
         voice.warnings(errors, &file.path, broken_sections, &file.detection)?;
@@ -240,6 +248,8 @@ pub fn fix_text(report: &fix::Report, voice: &Voice, out: &mut impl Write, error
             Outcome::Changed(changed) if verbosity >= Verbosity::Lines => {
                 writeln!(out, "{}", changed_line(file, changed, dry_run))?;
             }
+            // Told below, those that are alike together.
+            Outcome::Failed(error) if error.is_refusal() && verbosity < Verbosity::All => refusals.push((file, error)),
             Outcome::Failed(error) => voice.failed(errors, &file.path, error, file.named)?,
             Outcome::NotCandidate(reason)
                 if file.named && verbosity >= Verbosity::Lines || verbosity >= Verbosity::All =>
@@ -262,8 +272,8 @@ pub fn fix_text(report: &fix::Report, voice: &Voice, out: &mut impl Write, error
     if let Some(screen) = voice.table_on().filter(|_| !rows.is_empty()) {
         write!(out, "{}", fix_table(&rows, dry_run, screen))?;
     }
+    told_together(&refusals, errors)?;
     voice.problems(errors, &report.problems)?;
-    report.problems.iter().for_each(|(_, error)| totals.failed(error));
     if verbosity >= Verbosity::Summary {
         let line = if voice.table_on().is_some() { totals.in_short(report) } else { totals.line(report, dry_run) };
         writeln!(out, "{line}")?;
@@ -271,9 +281,27 @@ pub fn fix_text(report: &fix::Report, voice: &Voice, out: &mut impl Write, error
     Ok(())
 }
 
-/// `1 file`, `2 files`.
-pub(super) fn counted(count: u64, what: &str) -> String {
-    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+/// Refusals for the same reason in one line, with the way out.
+fn told_together(refusals: &[(&fix::Fixed, &Error)], errors: &mut impl Write) -> io::Result<()> {
+    let mut groups: Vec<(String, Vec<(&fix::Fixed, &Error)>)> = Vec::new();
+    for (file, error) in refusals {
+        let words = error.of_several();
+        match groups.iter_mut().find(|(known, _)| *known == words) {
+            Some((_, files)) => files.push((file, error)),
+            None => groups.push((words, vec![(file, error)])),
+        }
+    }
+    for (words, files) in &groups {
+        match files.as_slice() {
+            [(file, error)] => problem(errors, &file.path, error, false)?,
+            [(first, _), others @ ..] => {
+                let (path, words) = (name(&first.path), harmless(words.as_bytes()));
+                writeln!(errors, "error: {} files, {path} and {} more: {words}", files.len(), others.len())?;
+            }
+            [] => {}
+        }
+    }
+    Ok(())
 }
 
 fn changed_line(file: &fix::Fixed, changed: &Changed, dry_run: bool) -> String {
@@ -302,166 +330,6 @@ pub(super) fn remarks(entry: EntryFor, link_broken: bool) -> String {
         EntryFor::MovedTable => "; .dynamic moved, RELRO no longer covers it",
     };
     format!("{entry}{}", if link_broken { "; now a file of its own" } else { "" })
-}
-
-#[derive(Default)]
-struct Totals {
-    loaders: u64,
-    changed: u64,
-    right: u64,
-    refused: u64,
-    errors: u64,
-}
-
-impl Totals {
-    fn count(&mut self, outcome: &Outcome) {
-        match outcome {
-            Outcome::Changed(_) => (self.loaders, self.changed) = (self.loaders + 1, self.changed + 1),
-            Outcome::AlreadyRight => (self.loaders, self.right) = (self.loaders + 1, self.right + 1),
-            Outcome::Failed(error) => self.failed(error),
-            Outcome::NotALoader | Outcome::NamesOnly(_) | Outcome::NotCandidate(_) => {}
-        }
-    }
-
-    fn failed(&mut self, error: &Error) {
-        match error {
-            Error::Refused(_) | Error::Protected(_) => {
-                (self.loaders, self.refused) = (self.loaders + 1, self.refused + 1)
-            }
-            Error::NotCandidate(_) => {}
-            _ => self.errors += 1,
-        }
-    }
-
-    /// How many files there are, and how many of them were to be looked after.
-    fn taken(&self, report: &fix::Report) -> String {
-        let verb = match (report.all, self.loaders) {
-            (true, _) => "taken without detection",
-            (false, 1) => "loads the driver",
-            (false, _) => "load the driver",
-        };
-        format!("{}, {} {verb}", counted(report.files.len() as u64, "ELF file"), self.loaders)
-    }
-
-    /// Without what there is none of.
-    fn in_short(&self, report: &fix::Report) -> String {
-        let changed = if report.dry_run { "would change" } else { "changed" };
-        let counts = [(self.changed, changed), (self.right, "already right"), (self.refused, "refused")];
-        let mut parts: Vec<String> =
-            counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
-        if self.errors > 0 {
-            parts.push(counted(self.errors, "error"));
-        }
-        let parts = if parts.is_empty() { "nothing to do".to_owned() } else { parts.join(", ") };
-        format!("{}: {parts}; {:.3} s", self.taken(report), report.time.as_secs_f64())
-    }
-
-    fn line(&self, report: &fix::Report, dry_run: bool) -> String {
-        format!(
-            "{}: {} {}, {} already right, {} refused; {}; {:.3} s",
-            self.taken(report),
-            self.changed,
-            if dry_run { "would change" } else { "changed" },
-            self.right,
-            self.refused,
-            counted(self.errors, "error"),
-            report.time.as_secs_f64(),
-        )
-    }
-}
-
-/// Writes the report of `check`. `mending` is the command that mends what is wrong.
-///
-/// # Errors
-/// What writing answers.
-pub fn check_text(
-    report: &check::Report,
-    mending: &str,
-    voice: &Voice,
-    out: &mut impl Write,
-    errors: &mut impl Write,
-) -> io::Result<()> {
-    let verbosity = voice.verbosity;
-    let (mut loaders, mut missing) = (0u64, 0u64);
-    let mut rows: Vec<(&Path, &Judged)> = Vec::new();
-    for file in &report.files {
-        let judged = match &file.result {
-            Ok(Ok(judged)) => judged,
-            Ok(Err(reason)) => {
-                if file.named && verbosity >= Verbosity::Lines || verbosity >= Verbosity::All {
-                    writeln!(errors, "skipped: {}: {reason}", name(&file.path))?;
-                }
-                continue;
-            }
-            Err(error) => {
-                voice.failed(errors, &file.path, error, file.named)?;
-                continue;
-            }
-        };
-        let misses = matches!(judged.verdict, Verdict::Misses | Verdict::FindsStub(_));
-        loaders += u64::from(misses || judged.verdict == Verdict::Finds);
-        missing += u64::from(misses);
-        let broken_sections = judged.broken_sections.as_deref();
-        let broken_sections = broken_sections.filter(|_| file.named || judged.verdict != Verdict::NotALoader);
-        voice.warnings(errors, &file.path, broken_sections, &judged.detection)?;
-        let wanted = file.named || judged.verdict != Verdict::NotALoader || verbosity >= Verbosity::All;
-        if wanted && voice.table_on().is_some() {
-            rows.push((&file.path, judged));
-        } else if wanted && verbosity >= Verbosity::Lines {
-            writeln!(out, "{}", verdict_line(&file.path, judged))?;
-        }
-    }
-    if let Some(screen) = voice.table_on() {
-        write!(out, "{}", check_groups(&rows, screen))?;
-    }
-    voice.problems(errors, &report.problems)?;
-    if verbosity >= Verbosity::Summary {
-        let good = loaders - missing;
-        let verb = |count: u64, one: &str, more: &str| format!("{count} {}", if count == 1 { one } else { more });
-        writeln!(
-            out,
-            "{}, {}: {}, {}",
-            counted(report.files.len() as u64, "ELF file"),
-            verb(loaders, "loads the driver", "load the driver"),
-            verb(good, "finds it", "find it"),
-            verb(missing, "misses it", "miss it"),
-        )?;
-    }
-    if loaders > 0 && verbosity >= Verbosity::Lines {
-        writeln!(out, "it is wanted for: {}", purposes(report))?;
-    }
-    if missing > 0 && verbosity >= Verbosity::Lines {
-        writeln!(out, "mend with: {}", harmless(mending.as_bytes()))?;
-    }
-    Ok(())
-}
-
-/// What the driver is wanted for, and by how many files each.
-fn purposes(report: &check::Report) -> String {
-    let mut counts: BTreeMap<Purpose, u64> = BTreeMap::new();
-    let judged = report.files.iter().filter_map(|file| file.result.as_ref().ok()?.as_ref().ok());
-    for judged in judged.filter(|judged| judged.detection.loads_driver()) {
-        for purpose in judged.detection.purposes() {
-            let count = counts.entry(purpose).or_default();
-            *count = count.saturating_add(1);
-        }
-    }
-    let told: Vec<String> = counts.iter().map(|(purpose, count)| format!("{purpose} ({count})")).collect();
-    told.join(", ")
-}
-
-fn verdict_line(path: &Path, judged: &Judged) -> String {
-    let now = search_path(judged.search_path.as_ref().map(|(tag, path)| (*tag, path.as_slice())));
-    let (word, what) = match &judged.verdict {
-        Verdict::Finds => ("finds the driver", now),
-        Verdict::Misses => ("MISSES the driver", now),
-        Verdict::FindsStub(stub) => {
-            ("MISSES the driver", format!("{} comes first and holds a stub; {now}", harmless(stub)))
-        }
-        Verdict::NamesOnly => ("names it only", likely_openers(&judged.openers)),
-        Verdict::NotALoader => return format!("does not load the driver: {}", name(path)),
-    };
-    format!("{word}: {}: {}; {what}", name(path), reasons(&judged.detection))
 }
 
 #[cfg(test)]

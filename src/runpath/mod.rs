@@ -7,15 +7,15 @@ use std::path::{Path, PathBuf};
 use crate::Error;
 use crate::apply::Durability;
 use crate::decide::{Current, Tag};
-use crate::edit::{Edited, Target, edit, open_to_edit};
+use crate::edit::{Done, Edited, Opened, Target, edit};
 use crate::elf::{Image, NotCandidate};
 use crate::facts::search_paths;
-use crate::links::{Protection, Way};
+use crate::links::{Mode, Protection, Way, check_possible};
 use crate::plan::{EntryFor, Rung};
 use crate::source::{Links, Source};
 use crate::walk::{Exclude, Found, for_each_file, walk};
 
-pub use paths::{appended, changes, prepended, shrunk, tidy};
+pub use paths::{appended, changes, prepended, shrunk, tidy, without};
 
 /// What is done to a search path. The result has neither empty entries nor duplicates.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,8 +26,10 @@ pub enum Operation {
     Prepend(Vec<u8>),
     /// These directories last.
     Append(Vec<u8>),
+    /// Without these directories.
+    Remove(Vec<u8>),
     /// No search path any more.
-    Remove,
+    Clear,
     /// Without the directories in which nothing is found that the file needs.
     Shrink {
         /// A directory must start with one of these; none: with anything.
@@ -52,6 +54,15 @@ pub struct Options {
     pub durability: Durability,
 }
 
+/// What became of one file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// It has another search path now.
+    Changed(Changed),
+    /// Its tag and path are what they should be.
+    AlreadyRight(Option<(Tag, Vec<u8>)>),
+}
+
 /// How one file changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Changed {
@@ -72,24 +83,27 @@ pub struct Changed {
 /// The result of a run.
 #[derive(Debug)]
 pub struct Report {
-    /// What became of each file, by path; `None`: it was right already.
-    pub files: Vec<(PathBuf, Result<Option<Changed>, Error>)>,
+    /// What became of each file, by path.
+    pub files: Vec<(PathBuf, Result<Outcome, Error>)>,
+    /// The files in which the unfinished edit of an earlier run was taken back, by path.
+    pub taken_back: Vec<PathBuf>,
     /// Whether nothing was written.
     pub dry_run: bool,
 }
 
-/// Runs the operation on the files named.
+/// Runs the operation on the files named, none of them a directory.
 pub fn run(paths: &[PathBuf], options: &Options) -> Report {
-    let (directories, named): (Vec<PathBuf>, Vec<PathBuf>) = paths.iter().cloned().partition(|path| path.is_dir());
     // The walk knows which names are those of one file, so that hard links among them are edited once.
-    let walked = walk(&named, &Exclude::default(), |_, _, _| ());
-    let directories = directories.into_iter().map(|path| (path, Err(Error::Protected("a directory".into()))));
+    let walked = walk(paths, &Exclude::default(), |_, _, _| ());
     let problems = walked.problems.into_iter().map(|(path, error)| (path, Err(error)));
     let change = |found: &Found<()>| (found.path.clone(), change_file(found, options));
-    let mut files: Vec<_> = for_each_file(&walked.files, change);
-    files.extend(problems.chain(directories));
+    let done = for_each_file(&walked.files, change);
+    let taken = done.iter().filter(|(_, result)| matches!(result, Ok((_, true))));
+    let taken_back = taken.map(|(path, _)| path.clone()).collect();
+    let mut files: Vec<_> = done.into_iter().map(|(path, result)| (path, result.map(|(outcome, _)| outcome))).collect();
+    files.extend(problems);
     files.sort_by(|(a, _), (b, _)| a.cmp(b));
-    Report { files, dry_run: options.dry_run }
+    Report { files, taken_back, dry_run: options.dry_run }
 }
 
 /// The search path that loaders go by, and its tag.
@@ -102,29 +116,44 @@ pub fn print(path: &Path) -> Result<Option<(Tag, Vec<u8>)>, Error> {
     Ok(search_paths(&image).effective().map(|(tag, path)| (tag, path.to_vec())))
 }
 
-fn change_file(found: &Found<()>, options: &Options) -> Result<Option<Changed>, Error> {
-    let source = open_to_edit(&found.path, found.links, options.dry_run)?.ok_or(Error::Changed)?;
-    if source.identity.inode != found.identity.inode {
-        return Err(Error::Changed);
-    }
-    let image = Image::read(source.bytes())?.map_err(Error::NotCandidate)?;
-    let old = search_paths(&image);
-    let new = new_path(&image, &old, options);
-    let changes = changes(&old, new.as_ref().map(|(tag, path)| (*tag, path.as_slice())));
-    if let Some(reason) = image.ruled_out().filter(|_| new.is_some() && !changes.is_empty()) {
-        return Err(Error::NotCandidate(reason));
-    }
+/// What became of the file, and whether the unfinished edit of an earlier run was taken back.
+fn change_file(found: &Found<()>, options: &Options) -> Result<(Outcome, bool), Error> {
+    let others = found.other_names();
+    let name = found.place().look_up().map_err(Error::io("cannot open"))?;
+    let opened = Opened::locked(&name)?.ok_or(Error::Changed)?;
+    opened.check_inode(found.identity.inode)?;
+    let (old, new, changes) = {
+        let image = Image::read(opened.bytes())?.map_err(Error::NotCandidate)?;
+        let old = search_paths(&image);
+        let new = new_path(&image, &old, options);
+        let changes = changes(&old, new.as_ref().map(|(tag, path)| (*tag, path.as_slice())));
+        if let Some(reason) = image.ruled_out().filter(|_| new.is_some() && !changes.is_empty()) {
+            return Err(Error::NotCandidate(reason));
+        }
+        (old, new, changes)
+    };
+    let mode = if options.dry_run { Mode::DryRun } else { Mode::Write };
     let (way, target) = match &options.output {
         Some(path) if !options.dry_run => (Way::InPlace, Target::Output(path)),
-        _ if changes.is_empty() || options.output.is_some() => (Way::InPlace, Target::Nowhere),
-        _ => {
-            let way = options.protection.way(&found.path, found.links_elsewhere)?;
-            (way, way.target(&found.path, options.dry_run))
+        Some(_) => (Way::InPlace, Target::Nowhere),
+        None if changes.is_empty() && !opened.is_interrupted() => (Way::InPlace, Target::Nowhere),
+        None => {
+            let way = options.protection.way(opened.source(), &others)?;
+            if mode == Mode::DryRun {
+                check_possible(way, opened.source(), &name)?;
+            }
+            (way, Target::of(way, &name, &others, mode))
         }
     };
-    let edited = edit(&source, &image, &changes, target, options.durability)?;
+    let Done { edited, taken_back } = edit(opened, &changes, target, options.durability)?;
     let link_broken = way == Way::Copy;
-    Ok(edited.map(|Edited { rung, entry, growth }| Changed { old, new, rung, entry, growth, link_broken }))
+    let outcome = match edited {
+        Some(Edited { rung, entry, growth }) => {
+            Outcome::Changed(Changed { old, new, rung, entry, growth, link_broken })
+        }
+        None => Outcome::AlreadyRight(new),
+    };
+    Ok((outcome, taken_back))
 }
 
 /// Tag and path that the file shall have. The tag stays what it is.
@@ -135,7 +164,8 @@ fn new_path(image: &Image<'_>, old: &Current, options: &Options) -> Option<(Tag,
         Operation::Set(path) => tidy(path),
         Operation::Prepend(first) => tidy(&prepended(old_path, first)),
         Operation::Append(last) => tidy(&appended(old_path, last)),
-        Operation::Remove => Vec::new(),
+        Operation::Remove(directories) => tidy(&without(old_path, directories)),
+        Operation::Clear => Vec::new(),
         Operation::Shrink { allowed_prefixes } => tidy(&shrunk(old_path, image, allowed_prefixes)),
     };
     let tag = options.force.or(now.map(|(tag, _)| tag)).unwrap_or(Tag::Runpath);

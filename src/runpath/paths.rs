@@ -45,6 +45,12 @@ pub fn prepended(path: &[u8], first: &[u8]) -> Vec<u8> {
     appended(first, path)
 }
 
+/// The path without `directories`.
+pub fn without(path: &[u8], directories: &[u8]) -> Vec<u8> {
+    let gone: HashSet<&[u8]> = entries(directories).map(same_directory_key).collect();
+    entries(path).filter(|entry| !gone.contains(same_directory_key(entry))).collect::<Vec<_>>().join(&b':')
+}
+
 /// The path without the directories in which no library is that the file needs, or that no allowed prefix starts.
 pub fn shrunk(path: &[u8], image: &Image<'_>, allowed_prefixes: &[Vec<u8>]) -> Vec<u8> {
     let needed: Vec<&[u8]> = image.strings_of(elf::DT_NEEDED).collect();
@@ -109,6 +115,15 @@ mod tests {
         assert_eq!(text(tidy(&appended(b"/a:/b", b"/a:/c"))), "/a:/b:/c");
         assert_eq!(text(appended(b"", b"/c")), "/c");
         assert_eq!(text(appended(b"/a", b"")), "/a");
+    }
+
+    #[test]
+    fn a_directory_goes_in_either_spelling_and_the_others_stay() {
+        for (directories, rest) in
+            [("/b", "/a:/c/"), ("/b/", "/a:/c/"), ("/c:/a", "/b"), ("/d", "/a:/b:/c/"), ("/", "/a:/b:/c/")]
+        {
+            assert_eq!(text(without(b"/a:/b:/c/", directories.as_bytes())), rest, "without {directories}");
+        }
     }
 
     #[test]

@@ -229,7 +229,7 @@ fn set(file: &Path, path: &str) -> Result<Rung, Failed> {
     let change = Change { tag: Tag::Runpath, path: Some(path.as_bytes().to_vec()) };
     let plan = plan(&image, &change).map_err(|refusal| refusal.to_string())?;
     verify(&before, &plan)?;
-    apply(&fs::OpenOptions::new().read(true).write(true).open(file)?, &before, &plan, Durability::Process)?;
+    apply(&fs::OpenOptions::new().read(true).write(true).open(file)?, &plan, Durability::Process)?;
     let expect = Expect { tag: Some(referee::Tag::Runpath), search_path: Some(path.as_bytes()) };
     let objections = judge(&before, &fs::read(file)?, &expect);
     if objections.is_empty() { Ok(plan.rung) } else { Err(format!("{}: {objections:#?}", plan.rung).into()) }

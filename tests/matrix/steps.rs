@@ -146,7 +146,7 @@ impl Bench<'_> {
         self.every_prefix_loads(&before, &plan, number, found)?;
 
         fs::write(&self.file, &before)?;
-        apply(&OpenOptions::new().read(true).write(true).open(&self.file)?, &before, &plan, Durability::Process)?;
+        apply(&OpenOptions::new().read(true).write(true).open(&self.file)?, &plan, Durability::Process)?;
         let after = fs::read(&self.file)?;
         same(plan.replay(&before, plan.edits.len()) == Some(after.clone()), true, "apply writes what replay shows")?;
         self.keep(&before, &after, &plan, number)?;

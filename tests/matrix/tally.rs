@@ -8,7 +8,7 @@ use driver_runpath::plan::{EntryFor, Plan, Rung};
 
 use super::cells::Cell;
 
-const RUNGS: [Rung; 6] = [Rung::Slot, Rung::Slack, Rung::Last, Rung::Evict, Rung::Append, Rung::AppendHead];
+const RUNGS: [Rung; 7] = [Rung::Slot, Rung::Slack, Rung::Last, Rung::Evict, Rung::Append, Rung::AppendHead, Rung::Bss];
 const ENTRIES: [&str; 3] = ["spare entry", "given up", "moved table"];
 
 /// The counts of one toolchain.

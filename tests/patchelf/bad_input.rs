@@ -117,17 +117,17 @@ fn runpath_errors() -> Done {
     let before = (fs::read(&path)?, stat(&path)?);
     let name = path.display().to_string();
     for value in ["", ":", "::"] {
-        contains(&runpath(&["set", value], &path).expect(2)?.err, "\"runpath remove\" takes a search path away")?;
+        contains(&runpath(&["set", value], &path).expect(2)?.err, "\"runpath clear\" takes a search path away")?;
     }
     contains(
         &runpath(&["set", "--force-rpath", "--force-runpath", "/a"], &path).expect(2)?.err,
         "cannot be used with",
     )?;
     contains(&runpath(&["set", "--output", "x", "/a", &name], &path).expect(2)?.err, "--output is for one FILE")?;
-    contains(&runpath(&["remove"], lab.root()).expect(1)?.err, "a directory")?;
-    contains(&runpath(&["remove"], &lab.path("missing")).expect(2)?.err, "cannot look at it: No such file")?;
+    contains(&runpath(&["clear"], lab.root()).expect(2)?.err, "a directory")?;
+    contains(&runpath(&["clear"], &lab.path("missing")).expect(2)?.err, "cannot look at it: No such file")?;
     fs::write(lab.path("text"), "text")?;
-    contains(&runpath(&["remove"], &lab.path("text")).expect(2)?.err, "not an ELF file")?;
+    contains(&runpath(&["clear"], &lab.path("text")).expect(2)?.err, "not an ELF file")?;
     contains(&runpath(&["print"], &lab.path("text")).expect(2)?.err, "not an ELF file")?;
     contains(&driver_runpath(["runpath", "set", "/a"]).expect(2)?.err, "FILE")?;
     same((fs::read(&path)?, stat(&path)?) == before, true, "bytes, mode, time, inode")

@@ -40,7 +40,8 @@ fn operations() -> Done {
             (&["set", "/a:/b"][..], Some("/a:/b")),
             (&["prepend", "/a:/b"], Some("/a:/b:/opt/lib")),
             (&["append", "/a:/b"], Some("/opt/lib:/a:/b")),
-            (&["remove"], None),
+            (&["remove", "/opt/lib"], None),
+            (&["clear"], None),
         ] {
             let lab = Lab::new()?;
             let path = program_with(tag, &lab, "program")?;
@@ -94,7 +95,8 @@ fn untouched() -> Done {
     let path = program_with(Tag::Rpath, &lab, "program")?;
     let before = (fs::read(&path)?, stat(&path)?);
     for arguments in [&["set", "/opt/lib"][..], &["append", "/opt/lib"], &["prepend", "/opt/lib"]] {
-        same(runpath(arguments, &path).expect(0)?.out.as_str(), "", "output")?;
+        let expected = format!("already right: {}: RPATH /opt/lib\n", path.display());
+        same(runpath(arguments, &path).expect(0)?.out, expected, "output")?;
     }
     same((fs::read(&path)?, stat(&path)?) == before, true, "bytes, mode, time, inode")
 }
@@ -105,7 +107,7 @@ fn dry_run() -> Done {
     with_both_tags(&path)?;
     let before = (fs::read(&path)?, stat(&path)?);
     let output = lab.path("output").display().to_string();
-    for arguments in [&["set", "/a"][..], &["remove"], &["set", "--output", &output, "/a"]] {
+    for arguments in [&["set", "/a"][..], &["clear"], &["set", "--output", &output, "/a"]] {
         let all = [&arguments[..1], &["--dry-run"], &arguments[1..]].concat();
         contains(&runpath(&all, &path).expect(0)?.out, "would change: ")?;
     }
@@ -135,7 +137,7 @@ fn remove_to_output() -> Done {
     with_both_tags(&path)?;
     let both = fs::read(&path)?;
     let output = lab.path("output");
-    runpath(&["remove", "--output", &output.display().to_string()], &path).expect(0)?;
+    runpath(&["clear", "--output", &output.display().to_string()], &path).expect(0)?;
     check(&once, &output, None, None)?;
     same(fs::read(&path)? == both, true, "the input")
 }

@@ -57,7 +57,7 @@ pub const DAMAGES: &[Damage] = &[
         d.set_section(".gnu.version_r", Shdr::Addr, section.addr - 16);
         d.set_section(".gnu.version_r", Shdr::Offset, section.offset - 16);
     }),
-    ("a_moved_section_without_alloc", 5, ".comment", |d| {
+    ("a_moved_section_without_alloc", 1, ".comment moved, and its content differs", |d| {
         let offset = d.section_offset(".comment");
         d.set_section(".comment", Shdr::Offset, offset + 1);
     }),

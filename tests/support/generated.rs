@@ -93,9 +93,14 @@ pub fn change(tag: Tag, path: Option<Vec<u8>>) -> Change {
     Change { tag, path }
 }
 
+/// Linux reads no more program headers than fit 64 KiB; of a file with more, nothing is said but that.
+const MOST_HEADERS: usize = 65536 / 56;
+
 /// What became of a case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Taken {
+    /// No kernel reads so many program headers.
+    TooManyHeaders,
     /// The file can have no search path.
     NotCandidate,
     /// It is right as it is.
@@ -127,7 +132,11 @@ impl From<EntryFor> for Source {
 /// Builds the file of a case and checks all that must be true of it and of its plan.
 pub fn check(case: &Case) -> Result<Taken, String> {
     let file = case.spec.build().map_err(|error| format!("the file cannot be built: {error}"))?;
-    let image = match Image::parse(&file).map_err(|error| format!("the generated file is damaged: {error}"))? {
+    let parsed = Image::parse(&file);
+    if case.spec.headers.len() > MOST_HEADERS && parsed.is_err() {
+        return Ok(Taken::TooManyHeaders);
+    }
+    let image = match parsed.map_err(|error| format!("the generated file is damaged: {error}"))? {
         Ok(image) => image,
         Err(_) => return Ok(Taken::NotCandidate),
     };

@@ -121,7 +121,7 @@ pub fn decide(input: &[u8]) {
     let runpath = (which & 2 != 0).then(|| take(sizes[2]));
     let rpath = (which & 4 != 0).then(|| take(usize::MAX));
     let policy = Policy { driver_dir, prepend, force };
-    let must_stay = |entry: &[u8]| which & 8 != 0 && entry.len().is_multiple_of(2);
+    let must_stay = |entry: &[u8]| which & 8 != 0 && entry.len() % 2 == 0;
     let decision = new_path(&Current { runpath, rpath }, &policy, must_stay, which & 16 != 0);
     let found: Vec<&[u8]> = entries(&decision.path).collect();
     assert!(found.iter().all(|entry| !entry.is_empty()), "{decision:?}");

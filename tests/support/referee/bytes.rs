@@ -105,13 +105,14 @@ impl Ledger<'_, '_> {
         if owner.key == Key::Header {
             let phnum = image.phnum_field();
             let is_count = phnum.start <= part.start && part.end <= phnum.end;
-            // The section headers, which no loader reads, make way for a program header; they are compared one by one.
-            let shoff = image.shoff_field();
+            // The section headers, which no loader reads, make way for a program header or a segment that grows; they
+            // are compared one by one.
+            let old = image.shdr_range();
             let made_way = self.new.iter().any(|p| {
-                p.key == Key::ProgramHeaders
-                    && image.shdr_range().start < p.range.end
-                    && image.phdr_range().end < p.range.end
+                p.key == Key::ProgramHeaders && old.start < p.range.end && image.phdr_range().end < p.range.end
             });
+            let made_way = made_way || self.after.image.loads().any(|l| overlap(&l.file_range(), &old));
+            let shoff = image.shoff_field();
             let is_section_table = shoff.start <= part.start && part.end <= shoff.end && made_way;
             return (is_count || is_section_table).then_some(()).ok_or(name);
         }
@@ -124,10 +125,26 @@ impl Ledger<'_, '_> {
         if !moved {
             return Err(name);
         }
-        if self.is_newcomer(part) {
+        let is_zero =
+            || self.after.image.slice(part.start, part.end - part.start).is_some_and(|b| b.iter().all(|b| *b == 0));
+        // What no loader reads leaves zeros where it makes way for a segment that grows.
+        let was_loaded = image.is_mapped(part.start);
+        if self.is_newcomer(part) || self.is_padding_now(owner, part) || !was_loaded && is_zero() {
             return Ok(());
         }
         Err(format!("the old place of {name}, and nothing moved there"))
+    }
+
+    /// What made way for a growing `.dynstr` leaves zeros behind the string table's new end.
+    fn is_padding_now(&self, owner: &Piece, part: &Range<u64>) -> bool {
+        let extent = |file: &File| file.dynamic.as_ref().and_then(|d| d.extent(DT_STRTAB));
+        let (Some(was), Some(is)) = (extent(self.before), extent(self.after)) else { return false };
+        let is_behind = was.start == is.start && was.end <= owner.range.start;
+        // Code may reach the dynamic table at the place that the linker gave it.
+        let is_dynamic = self.before.dynamic.as_ref().is_some_and(|d| d.offset == owner.range.start);
+        let is_over = !is_dynamic || owner.range.start < is.end;
+        let bytes = self.after.image.slice(part.start, part.end - part.start);
+        is_behind && is_over && bytes.is_some_and(|bytes| bytes.iter().all(|b| *b == 0))
     }
 
     /// A byte of `.dynstr` may change when no string but the search path uses it.
@@ -175,7 +192,7 @@ impl Ledger<'_, '_> {
             return Err("padding, and nothing moved there".into());
         }
         // patchelf fills what it leaves with X or Z.
-        let is_fill = |b: &[u8]| [0, b'X', b'Z'].iter().any(|f| b.iter().all(|c| c == f));
+        let is_fill = |b: &[u8]| b.iter().all(|c| [0, b'X', b'Z'].contains(c));
         if bytes.is_some_and(is_fill) {
             Ok(())
         } else {
@@ -268,6 +285,10 @@ impl Ledger<'_, '_> {
             findings.object(5, "the size of a file with a payload changed".into());
         }
     }
+}
+
+fn overlap(a: &Range<u64>, b: &Range<u64>) -> bool {
+    a.start < b.end && b.start < a.end
 }
 
 fn covers(piece: &Piece, part: &Range<u64>) -> bool {

@@ -29,7 +29,7 @@ pub const HINT_TAGS: [u64; 2] = [DT_RELACOUNT, DT_RELCOUNT];
 
 /// Tags that name a table which may move, with the alignment that its reader needs
 /// (0: an address).
-pub const TABLE_TAGS: [(u64, u64); 10] = [
+pub const TABLE_TAGS: [(u64, u64); 11] = [
     (DT_HASH, 4),
     (DT_GNU_HASH, 0),
     (DT_STRTAB, 1),
@@ -40,15 +40,12 @@ pub const TABLE_TAGS: [(u64, u64); 10] = [
     (DT_REL, 0),
     (DT_RELA, 0),
     (DT_JMPREL, 0),
+    (DT_RELR, 0),
 ];
 
 /// Tables that stay, but own their bytes.
-const FIXED_TABLES: [(u64, u64); 4] = [
-    (DT_INIT_ARRAY, DT_INIT_ARRAYSZ),
-    (DT_FINI_ARRAY, DT_FINI_ARRAYSZ),
-    (DT_PREINIT_ARRAY, DT_PREINIT_ARRAYSZ),
-    (DT_RELR, DT_RELRSZ),
-];
+const FIXED_TABLES: [(u64, u64); 3] =
+    [(DT_INIT_ARRAY, DT_INIT_ARRAYSZ), (DT_FINI_ARRAY, DT_FINI_ARRAYSZ), (DT_PREINIT_ARRAY, DT_PREINIT_ARRAYSZ)];
 
 /// The specification's name of a tag, for messages.
 pub fn tag_name(tag: u64) -> String {
@@ -173,6 +170,7 @@ impl<'i, 'a> Dynamic<'i, 'a> {
             DT_REL => self.value(DT_RELSZ),
             DT_RELA => self.value(DT_RELASZ),
             DT_JMPREL => self.value(DT_PLTRELSZ),
+            DT_RELR => self.value(DT_RELRSZ),
             _ => {
                 let fixed = FIXED_TABLES.iter().find(|t| t.0 == tag)?;
                 self.value(fixed.1)
@@ -285,14 +283,15 @@ impl<'i, 'a> Dynamic<'i, 'a> {
             return Ok((records, end));
         };
         let mut at = 0;
-        for _ in 0..self.value(DT_VERNEEDNUM).unwrap_or(0) {
+        // glibc and musl go by the links and read no count.
+        loop {
             let [version, count, file, aux, next] =
                 self.fields(addr, at, 16, [(0, 2), (2, 2), (4, 4), (8, 4), (12, 4)])?;
             end = end.max(at.saturating_add(16));
             self.limit(&records)?;
             records.push(self.version("a file", vec![version, count], file)?);
             let mut aux_at = at.saturating_add(aux);
-            for _ in 0..count {
+            loop {
                 let [hash, flags, other, name, next] =
                     self.fields(addr, aux_at, 16, [(0, 4), (4, 2), (6, 2), (8, 4), (12, 4)])?;
                 end = end.max(aux_at.saturating_add(16));
@@ -319,12 +318,12 @@ impl<'i, 'a> Dynamic<'i, 'a> {
             return Ok((records, end));
         };
         let mut at = 0;
-        for _ in 0..self.value(DT_VERDEFNUM).unwrap_or(0) {
+        loop {
             let [version, flags, index, count, hash, aux, next] =
                 self.fields(addr, at, 20, [(0, 2), (2, 2), (4, 2), (6, 2), (8, 4), (12, 4), (16, 4)])?;
             end = end.max(at.saturating_add(20));
             let mut aux_at = at.saturating_add(aux);
-            for _ in 0..count {
+            loop {
                 let [name, next] = self.fields(addr, aux_at, 8, [(0, 4), (4, 4)])?;
                 end = end.max(aux_at.saturating_add(8));
                 self.limit(&records)?;

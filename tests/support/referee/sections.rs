@@ -44,8 +44,12 @@ fn header(before: &File, after: &File, index: usize, findings: &mut Findings) {
     }
     let may_grow = before.string_section() == Some(index) || was.kind == SHT_DYNAMIC;
     let mut allowed = was;
+    // Where it moved its content is compared.
+    if was.has_file_bytes() {
+        allowed.offset = is.offset;
+    }
     if was.has_file_bytes() && was.is_alloc() {
-        (allowed.addr, allowed.offset) = (is.addr, is.offset);
+        allowed.addr = is.addr;
     }
     if may_grow {
         allowed.size = is.size.max(was.size);
@@ -54,7 +58,7 @@ fn header(before: &File, after: &File, index: usize, findings: &mut Findings) {
         let rule = if was.is_alloc() { 4 } else { 5 };
         findings.object(rule, format!("the section header of {name} changed"));
     }
-    let is_aligned = |s: &Section| s.addralign < 2 || s.addr.is_multiple_of(s.addralign);
+    let is_aligned = |s: &Section| s.addralign < 2 || s.addr % s.addralign == 0;
     if is_aligned(&was) && !is_aligned(&is) {
         findings.object(4, format!("{name} moved to an address that is not aligned"));
     }
@@ -65,7 +69,8 @@ fn content(before: &File, after: &File, index: usize, findings: &mut Findings) {
     let (was, is) = (before.image.sections[index], after.image.sections[index]);
     let is_compared =
         before.string_section() == Some(index) || matches!(was.kind, SHT_DYNAMIC | SHT_DYNSYM | SHT_SYMTAB);
-    if was.offset == is.offset || is_compared {
+    // A table of symbols that no loader reads moves as a whole; its entries are compared.
+    if was.offset == is.offset || is_compared || !was.has_file_bytes() {
         return;
     }
     let (a, b) = (before.image.content(&was), after.image.content(&is));
@@ -194,6 +199,8 @@ pub fn left_places(before: &File, after: &File) -> Vec<(String, Range<u64>)> {
 /// The value that a symbol must have afterwards: what lies in a moved section moves along,
 /// and `_DYNAMIC` with the dynamic table.
 pub fn follow(before: &File, after: &File, was: &Symbol, is_dynamic: bool) -> u64 {
+    // patchelf leaves it at the place that the dynamic table had before.
+    let is_dynamic = is_dynamic && before.dynamic.as_ref().is_some_and(|old| old.addr == was.value);
     if is_dynamic && let (Some(old), Some(new)) = (&before.dynamic, &after.dynamic) {
         return was.value.wrapping_add(new.addr.wrapping_sub(old.addr));
     }

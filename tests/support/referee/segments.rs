@@ -63,6 +63,14 @@ fn faults(image: &Image) -> BTreeSet<String> {
     }
     let first_load = image.segments.iter().position(|s| s.kind == PT_LOAD);
     for (index, segment) in image.segments.iter().enumerate() {
+        // llvm-objcopy takes the first of two headers with one offset for the parent of the other, and lays the load out
+        // by the parent's alignment (llvm/lib/ObjCopy/ELF/ELFObject.cpp, compareSegmentsByOffset).
+        let mut earlier = image.segments.get(..index).unwrap_or_default().iter();
+        let has_parent = earlier.any(|s| s.kind != PT_LOAD && s.filesz > 0 && s.offset == segment.offset);
+        if segment.kind == PT_LOAD && has_parent {
+            let what = "a header in front of it has the same offset: llvm-objcopy takes it for the parent";
+            found.insert(format!("PT_LOAD at {:#x}: {what}", segment.vaddr));
+        }
         let must_lead = matches!(segment.kind, PT_PHDR | PT_INTERP);
         if must_lead && first_load.is_some_and(|first| first < index) {
             found.insert(format!("{} is behind a PT_LOAD", name(segment.kind)));

@@ -220,7 +220,7 @@ impl Tables<'_, '_> {
         if is_writable(self.before, old) && !is_writable(self.after, new) {
             findings.object(2, "PT_DYNAMIC moved to where nothing can be written".into());
         }
-        if !new.addr.is_multiple_of(self.after.image.word_size()) {
+        if new.addr % self.after.image.word_size() != 0 {
             findings.object(2, "PT_DYNAMIC moved to an address that is not aligned".into());
         }
     }

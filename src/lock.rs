@@ -1,0 +1,91 @@
+//! The lock that keeps two runs from editing one file at a time, and how long it is waited for.
+
+use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt;
+use std::time::{Duration, Instant};
+
+use rustix::fs::FlockOperation;
+use rustix::io::Errno;
+
+use crate::Error;
+
+/// How long a lock is waited for whose holder could be editing the file.
+const FOR_EDITORS: Duration = Duration::from_secs(10);
+
+/// And one whose holder cannot write to it: flock(2) asks for no more than that the file can be opened.
+const FOR_READERS: Duration = Duration::from_secs(1);
+
+const PAUSE: Duration = Duration::from_millis(2);
+
+/// Takes an exclusive lock on the open `file`; it goes with the descriptor.
+///
+/// # Errors
+/// [`Error::Locked`] where another process keeps it. A file system without locks has none to respect.
+pub fn lock(file: &File) -> Result<(), Error> {
+    let start = Instant::now();
+    let mut holder = None;
+    while rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK) {
+        let waited = start.elapsed();
+        if holder.is_none() || waited > FOR_READERS {
+            holder = Some(Holder::of(file));
+        }
+        let may_write = holder.as_ref().is_none_or(|holder| holder.may_write);
+        if waited > if may_write { FOR_EDITORS } else { FOR_READERS } {
+            return Err(Error::Locked(holder.map(|holder| holder.words).unwrap_or_default()));
+        }
+        std::thread::sleep(PAUSE);
+    }
+    Ok(())
+}
+
+/// The process that has the lock.
+struct Holder {
+    words: String,
+    may_write: bool,
+}
+
+impl Holder {
+    /// As /proc/locks tells it (proc_locks(5)); the process may be one that cannot be seen from here.
+    fn of(file: &File) -> Self {
+        let unknown = || Self { words: "another process".to_owned(), may_write: true };
+        let Ok(stat) = file.metadata() else { return unknown() };
+        let locks = fs::read_to_string("/proc/locks").unwrap_or_default();
+        let Some(process) = locks.lines().find_map(|line| flock_holder(line, stat.ino())) else { return unknown() };
+        let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+        let Some(user) = effective_user(&status) else { return unknown() };
+        // A group's members are not looked up: they count as writers. An access list shows in the group's bits.
+        let may_write = user == 0 || stat.mode() & 0o022 != 0 || user == stat.uid() && stat.mode() & 0o200 != 0;
+        let rights = if may_write { "" } else { ", who can only read it," };
+        Self { words: format!("process {process} of user {user}{rights}"), may_write }
+    }
+}
+
+/// The process of a line such as `1: FLOCK  ADVISORY  WRITE 4242 fe:01:131 0 EOF`, if it is about this inode.
+fn flock_holder(line: &str, inode: u64) -> Option<u32> {
+    let mut words = line.split_whitespace().skip(1);
+    if words.next()? != "FLOCK" {
+        // A process that waits has an arrow there.
+        return None;
+    }
+    let process = words.nth(2)?;
+    let place = words.next()?;
+    (place.rsplit(':').next()?.parse() == Ok(inode)).then(|| process.parse().ok()).flatten()
+}
+
+fn effective_user(status: &str) -> Option<u32> {
+    status.lines().find_map(|line| line.strip_prefix("Uid:"))?.split_whitespace().nth(1)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_holder_is_read_and_who_waits_is_not() {
+        assert_eq!(flock_holder("1: FLOCK  ADVISORY  WRITE 4242 fe:01:131 0 EOF", 131), Some(4242));
+        assert_eq!(flock_holder("1: FLOCK  ADVISORY  WRITE 4242 fe:01:132 0 EOF", 131), None);
+        assert_eq!(flock_holder("1: -> FLOCK  ADVISORY  WRITE 4243 fe:01:131 0 EOF", 131), None);
+        assert_eq!(flock_holder("2: POSIX  ADVISORY  WRITE 4242 fe:01:131 0 EOF", 131), None);
+        assert_eq!(effective_user("Name:\tx\nUid:\t1\t65534\t1\t1\n"), Some(65534));
+    }
+}

@@ -1,0 +1,160 @@
+//! The report of `check` for people.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::path::Path;
+
+use super::screen::check_groups;
+use super::text::{Verbosity, Voice, harmless, likely_openers, name, reasons, search_path};
+use super::totals::Judgements;
+use crate::Error;
+use crate::check::{self, Judged, Verdict};
+use crate::detect::Purpose;
+use crate::error::IN_STORE;
+use crate::here::Here;
+use crate::loader::Rule;
+
+/// The commands that mend what `check` found, as a shell reads them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mending {
+    /// Where the files can be edited.
+    pub in_place: String,
+    /// Where some can be replaced only.
+    pub by_copies: String,
+}
+
+/// Writes the report of `check`. `mending` has the commands that mend what is wrong.
+///
+/// # Errors
+/// What writing answers.
+pub fn check_text(
+    report: &check::Report,
+    mending: &Mending,
+    voice: &Voice,
+    out: &mut impl Write,
+    errors: &mut impl Write,
+) -> io::Result<()> {
+    let verbosity = voice.verbosity;
+    let mut rows: Vec<(&Path, &Judged)> = Vec::new();
+    for file in &report.files {
+        let judged = match &file.result {
+            Ok(Ok(judged)) => judged,
+            Ok(Err(reason)) => {
+                if file.named && verbosity >= Verbosity::Lines || verbosity >= Verbosity::All {
+                    writeln!(errors, "skipped: {}: {reason}", name(&file.path))?;
+                }
+                continue;
+            }
+            Err(error) => {
+                voice.failed(errors, &file.path, error, file.named)?;
+                continue;
+            }
+        };
+        let broken_sections = judged.broken_sections.as_deref();
+        let broken_sections = broken_sections.filter(|_| file.named || judged.verdict != Verdict::NotALoader);
+        voice.warnings(errors, &file.path, broken_sections, &judged.detection)?;
+        let wanted = file.named || judged.verdict != Verdict::NotALoader || verbosity >= Verbosity::All;
+        if wanted && voice.table_on().is_some() {
+            rows.push((&file.path, judged));
+        } else if wanted && verbosity >= Verbosity::Lines {
+            writeln!(out, "{}", verdict_line(&file.path, judged))?;
+        }
+    }
+    if let Some(screen) = voice.table_on() {
+        write!(out, "{}", check_groups(&rows, screen))?;
+    }
+    voice.problems(errors, &report.problems)?;
+    let totals = Judgements::of(report);
+    if verbosity >= Verbosity::Summary {
+        writeln!(out, "{}", totals.line(report))?;
+    }
+    if totals.loaders > 0 && verbosity >= Verbosity::Lines {
+        writeln!(out, "it is wanted for: {}", purposes(report))?;
+    }
+    if verbosity >= Verbosity::Lines {
+        voice.notes(out, &notes(&report.here, totals.misses > 0))?;
+    }
+    if totals.misses > 0 && verbosity >= Verbosity::Lines {
+        mended(report, mending, out)?;
+    }
+    Ok(())
+}
+
+/// What the driver is wanted for, and by how many files each.
+fn purposes(report: &check::Report) -> String {
+    let mut counts: BTreeMap<Purpose, u64> = BTreeMap::new();
+    let judged = report.files.iter().filter_map(|file| file.result.as_ref().ok()?.as_ref().ok());
+    for judged in judged.filter(|judged| judged.detection.loads_driver()) {
+        for purpose in judged.detection.purposes() {
+            let count = counts.entry(purpose).or_default();
+            *count = count.saturating_add(1);
+        }
+    }
+    let told: Vec<String> = counts.iter().map(|(purpose, count)| format!("{purpose} ({count})")).collect();
+    told.join(", ")
+}
+
+/// What a search path was judged by: not what the loader finds here, which `explain` asks.
+pub(super) fn verdict_words(verdict: &Verdict) -> &'static str {
+    match verdict {
+        Verdict::Finds => "has the driver's directory",
+        Verdict::Misses => "LACKS the driver's directory",
+        Verdict::FindsStub(_) => "has a STUB in front of the driver's directory",
+        Verdict::NamesOnly | Verdict::NotALoader => "does not load the driver",
+    }
+}
+
+/// How far this machine shows what the search paths mean.
+fn notes(here: &Here, some_lack: bool) -> Vec<String> {
+    let gone = |dir: &[u8]| {
+        format!("{} does not exist on this machine: search paths are judged, not what is found here", harmless(dir))
+    };
+    let mut notes: Vec<String> = here.missing().map(gone).collect();
+    let is_gone = !notes.is_empty();
+    for (name, found) in &here.libraries {
+        let name = harmless(name);
+        match found {
+            Some(found) => notes.push(format!(
+                "without that directory, the loader finds {name} here: {}, by {}",
+                harmless(&found.path),
+                if found.rule == Rule::Cache { "its cache" } else { "the default directories" },
+            )),
+            None if is_gone || some_lack => {
+                notes.push(format!("without that directory, the loader finds no {name} here"))
+            }
+            None => {}
+        }
+    }
+    notes
+}
+
+/// What mends the files that lack the directory: a command that will do it.
+fn mended(report: &check::Report, mending: &Mending, out: &mut impl Write) -> io::Result<()> {
+    let lacking = || report.files.iter().filter(|file| file.lacks_it());
+    let is_linked = lacking().any(|file| matches!(file.refusal, Some(Error::Linked(_))));
+    let in_store = lacking().filter(|file| matches!(file.refusal, Some(Error::InStore))).count();
+    if in_store > 0 {
+        writeln!(out, "in the Nix store: {IN_STORE}")?;
+    }
+    if in_store == lacking().count() {
+        return Ok(());
+    }
+    if !is_linked {
+        return writeln!(out, "mend with: {}", mending.in_place);
+    }
+    writeln!(out, "mend with: {}", mending.by_copies)?;
+    writeln!(out, "(some have hard links elsewhere, as in a cache of uv or conda, and get a copy of their own)")
+}
+
+fn verdict_line(path: &Path, judged: &Judged) -> String {
+    let now = search_path(judged.search_path.as_ref().map(|(tag, path)| (*tag, path.as_slice())));
+    let (word, what) = match &judged.verdict {
+        Verdict::Finds | Verdict::Misses => (verdict_words(&judged.verdict), now),
+        Verdict::FindsStub(stub) => {
+            (verdict_words(&judged.verdict), format!("{} comes first and holds a stub; {now}", harmless(stub)))
+        }
+        Verdict::NamesOnly => ("names it only", likely_openers(&judged.openers)),
+        Verdict::NotALoader => return format!("does not load the driver: {}", name(path)),
+    };
+    format!("{word}: {}: {}; {what}", name(path), reasons(&judged.detection))
+}

@@ -1,0 +1,202 @@
+//! Damaged files by the thousand: each run ends with status 0, 1 or 2, changes no file that it reports an error of, and
+//! leaves every file that loads one that loads.
+//!
+//! `DRIVER_RUNPATH_MUTANTS` is their number, `DRIVER_RUNPATH_SEED` makes others.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use driver_runpath::apply::Durability;
+use driver_runpath::elf::Image;
+use driver_runpath::fixtures::{Entropy, Spec};
+use driver_runpath::journal::Undo;
+use libtest_mimic::{Failed, Trial};
+
+use super::Done;
+use super::journals::{Interrupted, Numbers};
+use super::support::lab::{same, testdata};
+use super::support::targets::mutate;
+use super::support::tools::trial;
+
+/// Files of one run.
+const BATCH: usize = 500;
+
+/// What a run may take, in bytes of its own and in seconds; both are far above what it does take.
+const MEMORY: &str = "--data=100000000";
+const SECONDS: &str = "60";
+
+pub fn trials() -> Vec<Trial> {
+    vec![trial("damaged_files_end_no_run_and_are_never_made_worse", &["prlimit", "timeout"], mutants)]
+}
+
+fn number(variable: &str, default: u64) -> u64 {
+    std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+fn mutants() -> Done {
+    let count = number("DRIVER_RUNPATH_MUTANTS", 20_000) as usize;
+    let mut numbers = Numbers(number("DRIVER_RUNPATH_SEED", 0).wrapping_add(99));
+    let sources = sources()?;
+    let mut tally: BTreeMap<String, usize> = BTreeMap::new();
+    let mut done = 0;
+    while done < count {
+        let lab = super::support::lab::Lab::new()?;
+        let batch = BATCH.min(count - done);
+        let mut originals = BTreeMap::new();
+        for index in 0..batch {
+            let path = lab.path(&format!("{:06}", done + index));
+            let bytes = mutant(&sources, &mut numbers);
+            fs::write(&path, &bytes)?;
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
+            originals.insert(path, bytes);
+        }
+        run(lab.root(), &originals, &mut tally)?;
+        done += batch;
+    }
+    println!("{done} damaged files: {tally:?}");
+    let of = |word: &str| tally.get(word).copied().unwrap_or(0);
+    same(of("changed") > count / 20 && of("error") > count / 20, true, &format!("enough of each kind: {tally:?}"))
+}
+
+/// One run over a directory, and what became of its files.
+fn run(tree: &Path, originals: &BTreeMap<PathBuf, Vec<u8>>, tally: &mut BTreeMap<String, usize>) -> Done {
+    let output = Command::new("timeout")
+        .args([SECONDS, "prlimit", MEMORY, env!("CARGO_BIN_EXE_driver-runpath"), "fix", "--all", "--json"])
+        .arg(tree)
+        .output()?;
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    same(output.status.code().is_some_and(|code| code <= 2), true, &format!("{:?} {errors}", output.status))?;
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+    for file in report["files"].as_array().ok_or("no files")? {
+        let path = PathBuf::from(OsString::from_vec(file["path"]["text"].as_str().ok_or("no path")?.into()));
+        let outcome = file["outcome"].as_str().ok_or("no outcome")?;
+        let reason = file["reason"].as_str().unwrap_or_default();
+        *tally.entry(outcome.to_owned()).or_default() += 1;
+        let (before, after) = (originals.get(&path).ok_or("another file")?, fs::read(&path)?);
+        let fault = |what: &str| keep(&path, before, &format!("{what}: {reason}"));
+        if reason.contains("internal error") {
+            return Err(fault("a damaged file is no defect of the program"));
+        }
+        let taken_back = file["warnings"].to_string().contains("took back");
+        if outcome == "changed" {
+            if is_loadable(before) && loads(&path, before)? && !loads(&path, &after)? {
+                return Err(fault("the file loaded before"));
+            }
+        } else if after != *before && !taken_back {
+            return Err(fault("changed without a word"));
+        }
+    }
+    Ok(())
+}
+
+/// The file stays for whoever looks into the failure.
+fn keep(path: &Path, before: &[u8], what: &str) -> Failed {
+    let kept = std::env::temp_dir().join(format!("mutant-{}", path.file_name().unwrap_or_default().to_string_lossy()));
+    let _ = fs::write(&kept, before);
+    format!("{}: {what}", kept.display()).into()
+}
+
+/// Of this machine's kind; the loader is asked for one in four.
+fn is_loadable(bytes: &[u8]) -> bool {
+    const X86_64: [u8; 2] = [62, 0];
+    cfg!(target_arch = "x86_64")
+        && bytes.get(18..20) == Some(&X86_64)
+        && bytes.iter().map(|b| usize::from(*b)).sum::<usize>() % 4 == 0
+}
+
+/// Whether the loader takes the file, with all versions and search paths that it reads; nothing of the file runs.
+fn loads(path: &Path, bytes: &[u8]) -> Result<bool, Failed> {
+    let copy = path.with_extension("copy");
+    fs::write(&copy, bytes)?;
+    fs::set_permissions(&copy, fs::Permissions::from_mode(0o755))?;
+    let output = Command::new("timeout").args(["10", "/lib64/ld-linux-x86-64.so.2", "--list"]).arg(&copy).output()?;
+    fs::remove_file(&copy)?;
+    let said = [output.stdout, output.stderr].concat();
+    Ok(output.status.success() && !String::from_utf8_lossy(&said).contains("version"))
+}
+
+/// Prebuilt files, and some in the middle of an edit.
+fn sources() -> Result<Vec<Vec<u8>>, Failed> {
+    let mut files = Vec::new();
+    for architecture in fs::read_dir(testdata().join("prebuilt"))? {
+        for file in fs::read_dir(architecture?.path())? {
+            files.push(fs::read(file?.path())?);
+        }
+    }
+    files.sort();
+    let clean: Vec<_> = files.iter().filter(|bytes| matches!(Image::parse(bytes), Ok(Ok(_)))).cloned().collect();
+    for bytes in clean.into_iter().take(20) {
+        let edit = Interrupted::of(bytes, b"/run/opengl-driver/lib:/and/a/second/directory", Durability::Process);
+        files.push(edit.after(edit.plan.edits.len() / 2));
+    }
+    Ok(files)
+}
+
+fn mutant(sources: &[Vec<u8>], numbers: &mut Numbers) -> Vec<u8> {
+    let entropy: Vec<u8> = (0..600).map(|_| numbers.below(256) as u8).collect();
+    let mut bytes = match numbers.below(4) {
+        0 => Spec::draw(&mut Entropy::new(&entropy)).build().unwrap_or_default(),
+        _ => sources[numbers.below(sources.len())].clone(),
+    };
+    match numbers.below(6) {
+        0 | 1 => mutate(&mut bytes, &entropy[..48]),
+        2 | 3 => change_dynamic(&mut bytes, numbers),
+        4 => change_words(&mut bytes, numbers),
+        _ => change_tail(&mut bytes, numbers),
+    }
+    bytes
+}
+
+/// Tags and values of the dynamic table, or what they lead to: strings, versions, hash tables.
+fn change_dynamic(bytes: &mut [u8], numbers: &mut Numbers) {
+    let places: Vec<(usize, usize)> = match Image::read(bytes) {
+        Ok(Ok(image)) => {
+            let dynamic = (image.dynamic.offset.0 as usize, image.dynamic.entries.len() * 16);
+            let targets = image.dynamic.entries.iter().filter_map(|entry| {
+                let at = image.file_range_of(driver_runpath::elf::Vaddr(entry.value), 1)?.start;
+                Some((at.0 as usize, 64usize))
+            });
+            std::iter::once(dynamic).chain(targets).collect()
+        }
+        _ => return,
+    };
+    for _ in 0..=numbers.below(3) {
+        let (start, len) = places[if numbers.below(2) == 0 { 0 } else { numbers.below(places.len()) }];
+        let at = start + numbers.below(len);
+        if let Some(byte) = bytes.get_mut(at) {
+            *byte = [0, 1, 0xff, byte.wrapping_add(1), numbers.below(256) as u8][numbers.below(5)];
+        }
+    }
+}
+
+fn change_words(bytes: &mut [u8], numbers: &mut Numbers) {
+    for _ in 0..=numbers.below(6) {
+        let at = numbers.below(bytes.len()) & !3;
+        if let Some(word) = bytes.get_mut(at..at + 4) {
+            let value = [0, 1, u32::MAX, numbers.below(1 << 16) as u32][numbers.below(4)];
+            word.copy_from_slice(&value.to_ne_bytes());
+        }
+    }
+}
+
+/// Cut off, with stray bytes, or with a journal of another file.
+fn change_tail(bytes: &mut Vec<u8>, numbers: &mut Numbers) {
+    match numbers.below(3) {
+        0 => bytes.truncate(numbers.below(bytes.len() + 1)),
+        1 => bytes.extend((0..numbers.below(5000)).map(|_| numbers.below(256) as u8).collect::<Vec<_>>()),
+        _ => {
+            let place = Undo::place(bytes.len() as u64).unwrap_or_default() as usize;
+            bytes.resize(place, 0);
+            let change = driver_runpath::plan::Change { tag: driver_runpath::decide::Tag::Runpath, path: None };
+            let ranges = vec![(numbers.below(place) as u64, driver_runpath::journal::Old::Bytes(vec![7; 9]))];
+            let undo =
+                Undo { old_len: numbers.below(place + 1) as u64, change, durability: Durability::Process, ranges };
+            bytes.extend(undo.encode());
+        }
+    }
+}
