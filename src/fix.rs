@@ -150,7 +150,14 @@ pub fn fix(paths: &[PathBuf], options: &Options) -> Report {
             (Ok(Err(reason)), _) => (Facts::default(), (Outcome::NotCandidate(reason), Taken::Nothing)),
             (Ok(Ok(facts)), outcome) => (facts, outcome.unwrap_or((Outcome::NotALoader, Taken::Nothing))),
         };
+        let orphaned = match &outcome {
+            Outcome::Changed(changed) if found.links == Links::Follow => {
+                orphaned(&found.path, &facts, changed, options)
+            }
+            _ => None,
+        };
         let Facts { mut detection, broken_sections, is_interrupted, .. } = facts;
+        detection.warnings.extend(orphaned);
         let told = if taken == Taken::Back { Some(TAKEN_BACK) } else { is_interrupted.then_some(INTERRUPTED) };
         detection.warnings.extend(told.map(str::to_owned));
         let is_taken = match &outcome {
@@ -212,6 +219,14 @@ pub fn survey(
 /// Who needs whom among the files of a survey.
 pub fn tree_of(files: &[Found<Surveyed>]) -> Tree<'_> {
     Tree::new(files.iter().filter_map(|found| Some((found.path.as_path(), found.seen.as_ref().ok()?.as_ref().ok()?))))
+}
+
+/// What a first `DT_RUNPATH` of a file that was named by itself can end.
+fn orphaned(path: &Path, facts: &Facts, changed: &Changed, options: &Options) -> Option<String> {
+    let is_first = changed.old.effective().is_none() && changed.decision.tag == Tag::Runpath;
+    let is_wanted = options.policy.force == Some(Tag::Runpath);
+    let new = &changed.decision.path;
+    (is_first && !is_wanted).then(|| crate::orphan::warning(path, facts, new, &options.names)).flatten()
 }
 
 fn outcome(found: &Found<Surveyed>, facts: &Facts, tree: &Tree<'_>, options: &Options) -> (Outcome, Taken) {

@@ -91,6 +91,7 @@ mod lock;
 #[doc(hidden)]
 #[allow(unsafe_code)]
 pub mod map;
+mod orphan;
 #[doc(hidden)]
 pub mod patchelf;
 #[doc(hidden)]

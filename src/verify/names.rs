@@ -8,7 +8,8 @@ use goblin::container::Container;
 use goblin::elf::dynamic::{self, DT_VERDEF, DT_VERNEED};
 use goblin::elf::section_header::{SHT_DYNSYM, SHT_SYMTAB};
 
-use super::{Overlay, Reading};
+use super::Reading;
+use super::overlay::Overlay;
 use crate::plan::{Content, Move, Plan};
 
 /// Unknown to goblin (glibc, elf/elf.h).
