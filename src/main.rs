@@ -226,9 +226,9 @@ fn run_audit(command: Audit) -> anyhow::Result<Status> {
     let options = audit::Options {
         exclude: exclude_of(&command.telling)?,
         driver_dirs: driver_dirs(command.driver_link, &names)?,
-        names,
         ignore: command.ignore.iter().map(pattern).collect::<anyhow::Result<_>>()?,
         expect: command.expect,
+        names,
     };
     let watch = Arc::default();
     let report = {
