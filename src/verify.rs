@@ -47,6 +47,8 @@ fn check_original(original: &[u8]) -> Result<(), String> {
     check_dynamic(&found, &found, &nothing)?;
     check_sections(&found, &found, &nothing)?;
     check_string_section(&found)?;
+    check_overlaps(&found)?;
+    names::check_ends((&file, &found))?;
     names::check((&file, &found), (&file, &found), &nothing)
 }
 
@@ -334,6 +336,36 @@ fn check_sections(before: &Reading, after: &Reading, plan: &Plan) -> Result<(), 
     Ok(())
 }
 
+/// Neither sections nor the tables of headers share bytes, and what a segment is in the file it is in memory.
+fn check_overlaps(found: &Reading) -> Result<(), String> {
+    let of = |section: &SectionHeader| section.sh_offset..section.sh_offset.saturating_add(section.sh_size);
+    let sections = found.sections.iter().enumerate().filter(|(_, section)| found.has_bytes(section));
+    let mut ranges: Vec<(std::ops::Range<u64>, String)> =
+        sections.map(|(index, section)| (of(section), format!("section {index}"))).collect();
+    let header = &found.header;
+    let program_headers = u64::from(header.e_phnum).saturating_mul(header.e_phentsize.into());
+    let section_headers = (found.sections.len() as u64).saturating_mul(header.e_shentsize.into());
+    let table = |at: u64, size: u64| at..at.saturating_add(size);
+    ranges.push((table(0, header.e_ehsize.into()), "the ELF header".to_owned()));
+    ranges.push((table(header.e_phoff, program_headers), "the program header table".to_owned()));
+    ranges.push((table(header.e_shoff, section_headers), "the section header table".to_owned()));
+    ranges.sort_by_key(|(range, _)| (range.start, range.end));
+    for pair in ranges.windows(2) {
+        if let [(first, name), (second, other)] = pair {
+            if second.start < first.end && !second.is_empty() {
+                return Err(format!("{name} and {other} share bytes"));
+            }
+        }
+    }
+    for (index, segment) in found.segments.iter().enumerate().filter(|(_, segment)| segment.p_filesz > 0) {
+        let is_mapped = segment.p_type != program_header::PT_NULL && segment.p_vaddr != 0;
+        if is_mapped && found.offset_of(segment.p_vaddr).is_some_and(|offset| offset != segment.p_offset) {
+            return Err(format!("segment {index} is not the same bytes in memory as in the file"));
+        }
+    }
+    Ok(())
+}
+
 /// A section that shares bytes with the string table is the string table.
 fn check_string_section(found: &Reading) -> Result<(), String> {
     let (Some(addr), Some(size)) = (found.value(dynamic::DT_STRTAB), found.value(dynamic::DT_STRSZ)) else {
@@ -341,8 +373,12 @@ fn check_string_section(found: &Reading) -> Result<(), String> {
     };
     let at = found.offset_of(addr).ok_or("DT_STRTAB lies in no segment")?;
     let end = at.saturating_add(size);
+    if found.dynamic.iter().any(|(tag, value)| *tag == dynamic::DT_GNU_HASH && *value == addr) {
+        return Err("DT_GNU_HASH and DT_STRTAB have one address".into());
+    }
     for (index, section) in found.sections.iter().enumerate().filter(|(_, section)| found.has_bytes(section)) {
         let is_it = section.sh_type == section_header::SHT_STRTAB
+            && section.is_alloc()
             && (section.sh_addr, section.sh_offset, section.sh_size) == (addr, at, size);
         let touches = section.sh_offset < end && at < section.sh_offset.saturating_add(section.sh_size);
         if touches && !is_it {

@@ -20,8 +20,10 @@ mod slot;
 use std::fmt;
 use std::ops::Range;
 
+use object::elf;
+
 use crate::decide::Tag;
-use crate::elf::{FileOffset, Image, overlap};
+use crate::elf::{FileOffset, Image, Vaddr, overlap};
 use draft::Draft;
 pub use dynamic::EntryFor;
 
@@ -263,6 +265,41 @@ fn check_apart(image: &Image<'_>) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// Tables that `DT_*` name and that no string table may hold.
+const NAMED_TABLES: [(elf::DynamicTag, &str); 16] = [
+    (elf::DT_SYMTAB, "DT_SYMTAB"),
+    (elf::DT_HASH, "DT_HASH"),
+    (elf::DT_GNU_HASH, "DT_GNU_HASH"),
+    (elf::DT_VERSYM, "DT_VERSYM"),
+    (elf::DT_VERNEED, "DT_VERNEED"),
+    (elf::DT_VERDEF, "DT_VERDEF"),
+    (elf::DT_REL, "DT_REL"),
+    (elf::DT_RELA, "DT_RELA"),
+    (elf::DT_RELR, "DT_RELR"),
+    (elf::DT_JMPREL, "DT_JMPREL"),
+    (elf::DT_PLTGOT, "DT_PLTGOT"),
+    (elf::DT_INIT, "DT_INIT"),
+    (elf::DT_FINI, "DT_FINI"),
+    (elf::DT_INIT_ARRAY, "DT_INIT_ARRAY"),
+    (elf::DT_FINI_ARRAY, "DT_FINI_ARRAY"),
+    (elf::DT_PREINIT_ARRAY, "DT_PREINIT_ARRAY"),
+];
+
+/// Refuses files whose string table holds another table: moved or written to, it would change that one.
+fn check_string_table(image: &Image<'_>) -> Result<(), Refusal> {
+    let strings = &image.strings.range;
+    for entry in &image.dynamic.entries {
+        let named = NAMED_TABLES.iter().find(|(tag, _)| *tag == entry.tag);
+        let place = image.file_range_of(Vaddr(entry.value), 1);
+        if let Some(((_, name), _)) =
+            named.zip(place).filter(|(_, place)| strings.start < place.start && overlap(place, strings))
+        {
+            return Err(Refusal::Overlap(".dynstr", name));
+        }
+    }
+    Ok(())
+}
+
 /// Plans `change` for `image`.
 ///
 /// # Errors
@@ -272,6 +309,7 @@ pub fn plan(image: &Image<'_>, change: &Change) -> Result<Plan, Refusal> {
         return Err(Refusal::Nul);
     }
     check_apart(image)?;
+    check_string_table(image)?;
     let entry = dynamic::choose(image);
     let liveness = liveness::Liveness::of(image);
     let mut reasons = Vec::new();

@@ -53,6 +53,23 @@ pub(super) fn check(
     Ok(())
 }
 
+/// Whether all chains of versions have an end, and their names one: of others nothing can be said after an edit.
+pub(super) fn check_ends((file, tables): (&Overlay<'_>, &Reading)) -> Result<(), String> {
+    let side = Side { file, tables };
+    let size = tables.value(dynamic::DT_STRSZ).unwrap_or(0);
+    for (tag, chain, name) in [(DT_VERNEED, &NEEDED, "DT_VERNEED"), (DT_VERDEF, &DEFINED, "DT_VERDEF")] {
+        let mut found = Versions::default();
+        let ends = tables.value(tag).is_none_or(|addr| side.follow(addr, chain, &mut found).is_some());
+        if !ends {
+            return Err(format!("the chain of {name} leads out of the file"));
+        }
+        if found.names.iter().any(|name| *name >= size) {
+            return Err(format!("{name} has a name behind DT_STRSZ"));
+        }
+    }
+    Ok(())
+}
+
 /// A file with its tables.
 struct Side<'s, 'a> {
     file: &'s Overlay<'a>,
