@@ -1,7 +1,7 @@
 //! The generator's own tests: what a `Spec` says is what parsers read.
 
 use driver_runpath::elf::Image;
-use driver_runpath::fixtures::{Access, Entry, Header, Load, Part, Sections, Spec, Symbol};
+use driver_runpath::fixtures::{Access, Entry, Header, Load, Part, Profile, Sections, Spec, Symbol, Target};
 use goblin::elf::Elf;
 use object::elf::{FileHeader32, FileHeader64};
 use object::read::elf::{FileHeader, Sym};
@@ -101,6 +101,29 @@ fn hashes_find<H: FileHeader<Endian = Endianness>>(file: &[u8], defined: &[&[u8]
                     .is_none()
             );
         }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(1000) })]
+
+    #[test]
+    fn the_text_of_a_file_reads_back(bytes in vec(any::<u8>(), 0..Spec::ENTROPY), profile in 0..8usize) {
+        let spec = Spec::generate(Profile::ALL[profile], Target::ALL[bytes.len() % 12], &bytes);
+        let text = spec.to_string();
+        prop_assert_eq!(text.parse::<Spec>(), Ok(spec), "{}", text);
+    }
+}
+
+#[test]
+fn a_line_that_says_nothing_is_an_error_with_its_number() {
+    let text = Spec::default().to_string();
+    assert_eq!(text.parse(), Ok(Spec::default()));
+    for line in
+        ["dynamic needed", "load r-- dynstr", "headers nothing", "symbol \"open", "page twelve", "symbol \"\\q\""]
+    {
+        let error = format!("{text}\n{line}\n").parse::<Spec>().expect_err(line);
+        assert_eq!((error.line, &error.text[..]), (text.lines().count() + 2, line));
     }
 }
 
