@@ -13,7 +13,7 @@ use std::{fs, ptr};
 use driver_runpath::decide::{Policy, Tag};
 use driver_runpath::detect::DriverNames;
 use driver_runpath::fix::{DriverDirs, Options, Outcome, fix};
-use driver_runpath::fixtures::{Access, Entry, Header, Load, Part, Sections, Spec};
+use driver_runpath::fixtures::{Access, Entry, Header, Load, Part, Sections, Spec, damage};
 use proptest::test_runner::{RngAlgorithm, TestRng};
 use support::targets;
 
@@ -96,7 +96,7 @@ fn mutated_real_files_are_read_within_bounds() {
         let mutations = random(1, 40 * 48);
         for (number, mutation) in mutations.chunks(48).enumerate() {
             let mut file = file.clone();
-            targets::mutate(&mut file, mutation);
+            damage(&mut file, mutation);
             planned += usize::from(read_all(&format!("{}, mutation {number}", path.display()), &file));
             all += 1;
         }

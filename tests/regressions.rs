@@ -5,7 +5,7 @@ mod support;
 use driver_runpath::decide::{Tag, entries};
 use driver_runpath::fixtures::{Access, ByteOrder, Class, Entry, Header, Load, Part, Part::*, Sections, Spec, Symbol};
 use driver_runpath::plan::{EntryFor, Rung};
-use support::generated::{Case, Source, Taken, Wish, check};
+use support::generated::{Case, Source, Taken, Why, Wish, check};
 
 /// Gives `spec` the search path, checks everything, and says which way was taken.
 fn edited(spec: Spec, path: &str) -> Taken {
@@ -37,7 +37,7 @@ fn zeros_behind_the_image_are_a_payload_and_no_slack() {
     let mut spec = packed(&[GnuHash, DynSym, DynStr], &[Header::Loads, Header::Dynamic]);
     spec.loads.push(Load::new(Access::Read, [Stray(8)]));
     (spec.sections, spec.trailing) = (Sections::Before(2), (&[0; 4096]).into());
-    assert_eq!(edited(spec, LONG), Taken::Refused);
+    assert_eq!(edited(spec, LONG), Taken::Refused(Why::Payload));
 }
 
 #[test]
@@ -84,7 +84,7 @@ fn notes_move_only_as_far_as_all_of_them_stay_aligned() {
     let headers = [Header::Loads, Header::Dynamic, Header::Notes];
     let mut spec = packed(&[AbiTag, BuildId, Property, GnuHash, DynSym, DynStr], &headers);
     spec.loads[0].parts.insert(0, Zeros(4));
-    assert!(matches!(edited(spec, LONG), Taken::Refused | Taken::Planned(..)));
+    assert!(matches!(edited(spec, LONG), Taken::Refused(_) | Taken::Planned(..)));
 }
 
 #[test]

@@ -13,14 +13,13 @@ use std::process::Command;
 
 use driver_runpath::apply::Durability;
 use driver_runpath::elf::Image;
-use driver_runpath::fixtures::{Entropy, Spec};
+use driver_runpath::fixtures::{Entropy, Spec, damage};
 use driver_runpath::journal::Undo;
 use libtest_mimic::{Failed, Trial};
 
 use super::Done;
 use super::journals::{Interrupted, Numbers};
 use super::support::lab::{same, testdata};
-use super::support::targets::mutate;
 use super::support::tools::trial;
 
 /// Files of one run.
@@ -149,7 +148,7 @@ fn mutant(sources: &[Vec<u8>], numbers: &mut Numbers) -> Vec<u8> {
         _ => sources[numbers.below(sources.len())].clone(),
     };
     match numbers.below(6) {
-        0 | 1 => mutate(&mut bytes, &entropy[..48]),
+        0 | 1 => drop(damage(&mut bytes, &entropy[..48])),
         2 | 3 => change_dynamic(&mut bytes, numbers),
         4 => change_words(&mut bytes, numbers),
         _ => change_tail(&mut bytes, numbers),
