@@ -1,5 +1,6 @@
 //! The main job: walk, detect, decide, plan, verify, apply.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -48,8 +49,8 @@ pub struct Options {
     pub policy: Policy,
     /// Take every dynamic file and detect nothing.
     pub all: bool,
-    /// Look also for files that name a driver library and can open nothing themselves; it takes time.
-    pub find_names: bool,
+    /// How much evidence is wanted, for whoever reads the report; more than the first piece takes time.
+    pub depth: Depth,
     /// Do everything but write.
     pub dry_run: bool,
     /// What the edits are safe from.
@@ -123,6 +124,8 @@ pub struct Report {
     pub problems: Vec<(PathBuf, Error)>,
     /// Files that are not ELF.
     pub others: u64,
+    /// The driver directories of the files that were taken.
+    pub driver_dirs: Vec<Vec<u8>>,
     /// Whether nothing was written.
     pub dry_run: bool,
     /// Whether every dynamic file was taken, without detection.
@@ -134,13 +137,15 @@ pub struct Report {
 /// Runs the job on `paths`.
 pub fn fix(paths: &[PathBuf], options: &Options) -> Report {
     let start = Instant::now();
-    let depth = if options.find_names { Depth::FirstName } else { Depth::First };
-    let depth = (!options.all).then_some(depth);
+    let depth = (!options.all).then_some(options.depth);
     let Walked { files, problems, others } = survey(paths, &options.exclude, &options.names, depth, &options.watch);
     let tree = tree_of(&files);
     let is_taken = |facts: &Facts| options.all || facts.detection.loads_driver();
-    let taken = files.iter().filter(|found| matches!(&found.seen, Ok(Ok(facts)) if is_taken(facts)));
-    options.watch.will_edit(taken.count() as u64);
+    let facts = files.iter().filter_map(|found| found.seen.as_ref().ok()?.as_ref().ok());
+    let taken: Vec<&Facts> = facts.filter(|facts| is_taken(facts)).collect();
+    options.watch.will_edit(taken.len() as u64);
+    let dirs: BTreeSet<&[u8]> = taken.iter().map(|facts| options.driver_dirs.of(facts.is_i386)).collect();
+    let driver_dirs = dirs.into_iter().map(<[u8]>::to_vec).collect();
     let outcome_of = |found: &Found<Surveyed>| {
         let facts = found.seen.as_ref().ok()?.as_ref().ok()?;
         Some(outcome(found, facts, &tree, options))
@@ -176,6 +181,7 @@ pub fn fix(paths: &[PathBuf], options: &Options) -> Report {
         files: files.collect(),
         problems,
         others,
+        driver_dirs,
         all: options.all,
         dry_run: options.dry_run,
         time: start.elapsed(),

@@ -21,7 +21,7 @@ use driver_runpath::apply::Durability;
 use driver_runpath::audit;
 use driver_runpath::check::check;
 use driver_runpath::decide::{Policy, Tag};
-use driver_runpath::detect::{self, DriverNames};
+use driver_runpath::detect::{self, Depth, DriverNames};
 use driver_runpath::explain::{self, explain};
 use driver_runpath::fix::{self, fix};
 use driver_runpath::gpu_code::{self, Requirement};
@@ -111,8 +111,7 @@ fn run_fix(command: Fix, color: Color) -> anyhow::Result<Status> {
         driver_dirs: driver_dirs(selection.driver_link.clone(), &names(&selection.names))?,
         policy: Policy { driver_dir: Vec::new(), prepend, force },
         all: command.all,
-        // Only a line of -v and the JSON document would show them.
-        find_names: selection.verbose || command.json,
+        depth: depth(&selection, command.json, screen(color)),
         dry_run: command.dry_run,
         durability: durability(command.sync),
         exclude: exclude(&selection)?,
@@ -295,7 +294,8 @@ fn exclude(selection: &Selection) -> anyhow::Result<Exclude> {
 /// A pattern that is spelled wrong would leave files to be edited that it was meant for.
 fn warn_of_unused(exclude: &Exclude, selection: &Selection) {
     // Files that are named are not excluded.
-    if verbosity(selection.verbose, selection.quiet) == Verbosity::Errors
+    if exclude.is_empty()
+        || verbosity(selection.verbose, selection.quiet) == Verbosity::Errors
         || !selection.paths.iter().any(|path| path.is_dir())
     {
         return;
@@ -318,6 +318,18 @@ fn voice(selection: &Selection, color: Color) -> Voice {
         verbosity: verbosity(selection.verbose, selection.quiet),
         leniency: leniency(selection),
         screen: screen(color),
+    }
+}
+
+/// As much evidence as the report shows: what it shows is worth the time that it takes, and a person wants the best
+/// reason, not the first one.
+fn depth(selection: &Selection, json: bool, screen: Option<Screen>) -> Depth {
+    match verbosity(selection.verbose, selection.quiet) {
+        _ if json => Depth::FirstName,
+        Verbosity::All if screen.is_none() => Depth::FirstName,
+        Verbosity::All => Depth::All,
+        Verbosity::Lines if screen.is_some() => Depth::All,
+        _ => Depth::First,
     }
 }
 

@@ -181,7 +181,7 @@ fn a_file_that_is_not_changed_is_as_it_was() {
         driver_dirs: DriverDirs { native: b"/run/opengl-driver/lib".to_vec(), i386: b"/run/32/lib".to_vec() },
         policy: Policy::default(),
         all: true,
-        find_names: false,
+        depth: driver_runpath::detect::Depth::First,
         dry_run: false,
         durability: Default::default(),
         protection: Default::default(),
