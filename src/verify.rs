@@ -362,10 +362,11 @@ fn check_sections(before: &Reading, after: &Reading, plan: &Plan) -> Result<(), 
     let old_strings = (before.value(dynamic::DT_STRTAB), before.value(dynamic::DT_STRSZ));
     for (index, (old, new)) in before.sections.iter().zip(&after.sections).enumerate() {
         let mut wanted = old.clone();
-        let has_bytes = before.has_bytes(old) && old.is_alloc();
-        if let Some((offset, addr)) = moved(plan, old.sh_offset).filter(|_| before.has_bytes(old)) {
+        let has_bytes = before.has_bytes(old);
+        if let Some((offset, addr)) = moved(plan, old.sh_offset).filter(|_| has_bytes) {
             wanted.sh_offset = offset;
-            wanted.sh_addr = if has_bytes { addr } else { old.sh_addr };
+            let is_its_address = old.is_alloc() || before.offset_of(old.sh_addr) == Some(old.sh_offset);
+            wanted.sh_addr = if is_its_address { addr } else { old.sh_addr };
         }
         let is_strings = old.sh_type == section_header::SHT_STRTAB
             && has_bytes

@@ -30,7 +30,6 @@ impl StringTable {
             .ok_or_else(|| Malformed::new("DT_STRTAB and DT_STRSZ do not lie within one segment's bytes"))?;
         let section = headers.sections.iter().position(|section| {
             section.kind == elf::SHT_STRTAB
-                && section.is_alloc()
                 && section.addr == addr
                 && section.file_range().as_ref() == Some(&range)
         });
