@@ -278,8 +278,9 @@ fn check_other_segments(before: &Reading, after: &Reading, plan: &Plan) -> Resul
     for mut wanted in others(before) {
         let repeats_property = wanted.p_type == program_header::PT_NOTE
             && properties.iter().any(|found| found.p_offset == wanted.p_offset && found.p_filesz == wanted.p_filesz);
-        // What PT_GNU_RELRO protects stays where it is, even if it starts with .dynamic.
-        let may_move = wanted.p_filesz > 0 && wanted.p_type != program_header::PT_GNU_RELRO;
+        // What PT_GNU_RELRO or a header of another kind says of .dynamic's old place stays: those bytes stay, too.
+        let is_other = wanted.p_type != program_header::PT_DYNAMIC && before.dynamic_range.contains(&wanted.p_offset);
+        let may_move = wanted.p_filesz > 0 && wanted.p_type != program_header::PT_GNU_RELRO && !is_other;
         if let Some((offset, addr)) = moved(plan, wanted.p_offset).filter(|_| may_move) {
             (wanted.p_offset, wanted.p_vaddr, wanted.p_paddr) = (offset, addr, addr);
             if wanted.p_type == program_header::PT_DYNAMIC {

@@ -37,6 +37,10 @@ pub(super) fn check(image: &Image<'_>) -> Result<(), Refusal> {
     if let Some(symbols) = image.symbols.as_ref().filter(|symbols| symbols.exact) {
         check_free_of(&tables, "the symbol table", &symbols.range)?;
     }
+    let read_whole = image.segments.iter().filter(|segment| MOVABLE_SEGMENTS.contains(&segment.kind));
+    for segment in read_whole {
+        check_free_of(&tables, "a note or another segment", &segment.file_range())?;
+    }
     check_strings(image)
 }
 
@@ -80,9 +84,9 @@ fn check_strings(image: &Image<'_>) -> Result<(), Refusal> {
         return Err(Refusal::Overlap("a table that an entry of the dynamic table names", ".dynstr"));
     }
     let is_other = |kind| !matches!(kind, elf::PT_LOAD | elf::PT_PHDR | elf::PT_NULL | elf::PT_GNU_RELRO);
-    let shares = image.segments.iter().filter(|segment| is_other(segment.kind) && segment.filesz > 0).any(|segment| {
-        let is_read_whole = MOVABLE_SEGMENTS.contains(&segment.kind);
-        strings.contains(&segment.offset) || is_read_whole && overlap(strings, &segment.file_range())
-    });
-    if shares { Err(Refusal::Overlap("a note or another segment", ".dynstr")) } else { Ok(()) }
+    let mut others = image.segments.iter().filter(|segment| is_other(segment.kind) && segment.filesz > 0);
+    if others.any(|segment| strings.contains(&segment.offset)) {
+        return Err(Refusal::Overlap("a segment", ".dynstr"));
+    }
+    Ok(())
 }
