@@ -226,8 +226,9 @@ fn check_other_segments(before: &Reading, after: &Reading, plan: &Plan) -> Resul
     for mut wanted in others(before) {
         let repeats_property = wanted.p_type == program_header::PT_NOTE
             && properties.iter().any(|found| found.p_offset == wanted.p_offset && found.p_filesz == wanted.p_filesz);
-        // What PT_GNU_RELRO protects stays where it is, even if it starts with .dynamic.
-        let may_move = wanted.p_filesz > 0 && wanted.p_type != program_header::PT_GNU_RELRO;
+        // What PT_GNU_RELRO or a header of another kind says of .dynamic's old place stays: those bytes stay, too.
+        let is_other = wanted.p_type != program_header::PT_DYNAMIC && before.dynamic_range.contains(&wanted.p_offset);
+        let may_move = wanted.p_filesz > 0 && wanted.p_type != program_header::PT_GNU_RELRO && !is_other;
         if let Some((offset, addr)) = moved(plan, wanted.p_offset).filter(|_| may_move) {
             (wanted.p_offset, wanted.p_vaddr, wanted.p_paddr) = (offset, addr, addr);
             if wanted.p_type == program_header::PT_DYNAMIC {
@@ -310,10 +311,11 @@ fn check_sections(before: &Reading, after: &Reading, plan: &Plan) -> Result<(), 
     let old_strings = (before.value(dynamic::DT_STRTAB), before.value(dynamic::DT_STRSZ));
     for (index, (old, new)) in before.sections.iter().zip(&after.sections).enumerate() {
         let mut wanted = old.clone();
-        let has_bytes = before.has_bytes(old) && old.is_alloc();
-        if let Some((offset, addr)) = moved(plan, old.sh_offset).filter(|_| before.has_bytes(old)) {
+        let has_bytes = before.has_bytes(old);
+        if let Some((offset, addr)) = moved(plan, old.sh_offset).filter(|_| has_bytes) {
             wanted.sh_offset = offset;
-            wanted.sh_addr = if has_bytes { addr } else { old.sh_addr };
+            let is_its_address = old.is_alloc() || before.offset_of(old.sh_addr) == Some(old.sh_offset);
+            wanted.sh_addr = if is_its_address { addr } else { old.sh_addr };
         }
         let is_strings = old.sh_type == section_header::SHT_STRTAB
             && has_bytes

@@ -3,6 +3,7 @@
 //! Pure: bytes in, values out. The first rung that fits is taken. A rung's file says what it needs, what it edits and
 //! why that is safe.
 
+mod apart;
 mod append;
 mod bss;
 mod draft;
@@ -20,10 +21,8 @@ mod slot;
 use std::fmt;
 use std::ops::Range;
 
-use object::elf;
-
 use crate::decide::Tag;
-use crate::elf::{FileOffset, Image, Vaddr, overlap};
+use crate::elf::{FileOffset, Image};
 use draft::Draft;
 pub use dynamic::EntryFor;
 
@@ -242,64 +241,6 @@ const LADDER: [(Rung, Attempt); 9] = [
     (Rung::Bss, bss::attempt),
 ];
 
-/// Refuses files in which a write to one table would change another.
-fn check_apart(image: &Image<'_>) -> Result<(), Refusal> {
-    let layout = image.encoding.layout;
-    // With the entry that may be added and the DT_NULL behind it.
-    let entries = image.dynamic.entries.len().saturating_add(2).min(image.dynamic.capacity) as u64;
-    let dynamic = image.dynamic.offset.range(entries.saturating_mul(layout.dyn_size));
-    let tables = [
-        ("the ELF header", FileOffset(0).range(layout.ehdr_size)),
-        ("the program header table", Some(image.segment_table_range())),
-        ("the section header table", image.sections.place.clone()),
-        (".dynamic", dynamic),
-        (".dynstr", Some(image.strings.range.clone())),
-    ];
-    for (index, (name, range)) in tables.iter().enumerate() {
-        for (other_name, other) in tables.iter().skip(index + 1) {
-            if range.as_ref().zip(other.as_ref()).is_some_and(|(range, other)| overlap(range, other)) {
-                return Err(Refusal::Overlap(name, other_name));
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Tables that `DT_*` name and that no string table may hold.
-const NAMED_TABLES: [(elf::DynamicTag, &str); 16] = [
-    (elf::DT_SYMTAB, "DT_SYMTAB"),
-    (elf::DT_HASH, "DT_HASH"),
-    (elf::DT_GNU_HASH, "DT_GNU_HASH"),
-    (elf::DT_VERSYM, "DT_VERSYM"),
-    (elf::DT_VERNEED, "DT_VERNEED"),
-    (elf::DT_VERDEF, "DT_VERDEF"),
-    (elf::DT_REL, "DT_REL"),
-    (elf::DT_RELA, "DT_RELA"),
-    (elf::DT_RELR, "DT_RELR"),
-    (elf::DT_JMPREL, "DT_JMPREL"),
-    (elf::DT_PLTGOT, "DT_PLTGOT"),
-    (elf::DT_INIT, "DT_INIT"),
-    (elf::DT_FINI, "DT_FINI"),
-    (elf::DT_INIT_ARRAY, "DT_INIT_ARRAY"),
-    (elf::DT_FINI_ARRAY, "DT_FINI_ARRAY"),
-    (elf::DT_PREINIT_ARRAY, "DT_PREINIT_ARRAY"),
-];
-
-/// Refuses files whose string table holds another table: moved or written to, it would change that one.
-fn check_string_table(image: &Image<'_>) -> Result<(), Refusal> {
-    let strings = &image.strings.range;
-    for entry in &image.dynamic.entries {
-        let named = NAMED_TABLES.iter().find(|(tag, _)| *tag == entry.tag);
-        let place = image.file_range_of(Vaddr(entry.value), 1);
-        if let Some(((_, name), _)) =
-            named.zip(place).filter(|(_, place)| strings.start < place.start && overlap(place, strings))
-        {
-            return Err(Refusal::Overlap(".dynstr", name));
-        }
-    }
-    Ok(())
-}
-
 /// Plans `change` for `image`.
 ///
 /// # Errors
@@ -308,8 +249,7 @@ pub fn plan(image: &Image<'_>, change: &Change) -> Result<Plan, Refusal> {
     if change.path.as_ref().is_some_and(|path| path.contains(&0)) {
         return Err(Refusal::Nul);
     }
-    check_apart(image)?;
-    check_string_table(image)?;
+    apart::check(image)?;
     let entry = dynamic::choose(image);
     let liveness = liveness::Liveness::of(image);
     let mut reasons = Vec::new();
