@@ -15,7 +15,7 @@ use crate::detect::{Depth, Detection, DriverNames};
 use crate::edit::{Done, Edited, Opened, Target, edit};
 use crate::elf::{Image, NotCandidate};
 use crate::facts::{Facts, search_paths};
-use crate::links::{Mode, Protection, Way, check_possible};
+use crate::links::{Mode, Protection, Way};
 use crate::plan::{Change, EntryFor, Rung};
 use crate::source::{Links, Source};
 use crate::tree::{Tree, expand_origin, has_unknown_token};
@@ -61,6 +61,13 @@ pub struct Options {
     pub exclude: Exclude,
     /// How far the run has got, for whoever shows it.
     pub watch: Arc<Watch>,
+}
+
+impl Options {
+    /// Whether a file with these facts should have the driver's directory.
+    fn takes(&self, facts: &Facts) -> bool {
+        self.all || facts.detection.loads_driver()
+    }
 }
 
 /// What was done, or would be, with one ELF file.
@@ -140,9 +147,8 @@ pub fn fix(paths: &[PathBuf], options: &Options) -> Report {
     let depth = (!options.all).then_some(options.depth);
     let Walked { files, problems, others } = survey(paths, &options.exclude, &options.names, depth, &options.watch);
     let tree = tree_of(&files);
-    let is_taken = |facts: &Facts| options.all || facts.detection.loads_driver();
     let facts = files.iter().filter_map(|found| found.seen.as_ref().ok()?.as_ref().ok());
-    let taken: Vec<&Facts> = facts.filter(|facts| is_taken(facts)).collect();
+    let taken: Vec<&Facts> = facts.filter(|facts| options.takes(facts)).collect();
     options.watch.will_edit(taken.len() as u64);
     let dirs: BTreeSet<&[u8]> = taken.iter().map(|facts| options.driver_dirs.of(facts.is_i386)).collect();
     let driver_dirs = dirs.into_iter().map(<[u8]>::to_vec).collect();
@@ -153,10 +159,10 @@ pub fn fix(paths: &[PathBuf], options: &Options) -> Report {
     let outcomes = for_each_file(&files, outcome_of);
     let files = files.into_iter().zip(outcomes).map(|(found, outcome)| {
         let is_dynamic = matches!(found.seen, Ok(Ok(_)));
-        let (facts, (outcome, taken)) = match (found.seen, outcome) {
-            (Err(error), _) => (Facts::default(), (Outcome::Failed(error), Taken::Nothing)),
-            (Ok(Err(reason)), _) => (Facts::default(), (Outcome::NotCandidate(reason), Taken::Nothing)),
-            (Ok(Ok(facts)), outcome) => (facts, outcome.unwrap_or((Outcome::NotALoader, Taken::Nothing))),
+        let (facts, (outcome, taken_back)) = match (found.seen, outcome) {
+            (Err(error), _) => (Facts::default(), (Outcome::Failed(error), false)),
+            (Ok(Err(reason)), _) => (Facts::default(), (Outcome::NotCandidate(reason), false)),
+            (Ok(Ok(facts)), outcome) => (facts, outcome.unwrap_or((Outcome::NotALoader, false))),
         };
         let orphaned = match &outcome {
             Outcome::Changed(changed) if found.links == Links::Follow => {
@@ -166,7 +172,7 @@ pub fn fix(paths: &[PathBuf], options: &Options) -> Report {
         };
         let Facts { mut detection, broken_sections, is_interrupted, .. } = facts;
         detection.warnings.extend(orphaned);
-        let told = if taken == Taken::Back { Some(TAKEN_BACK) } else { is_interrupted.then_some(INTERRUPTED) };
+        let told = if taken_back { Some(TAKEN_BACK) } else { is_interrupted.then_some(INTERRUPTED) };
         detection.warnings.extend(told.map(str::to_owned));
         let is_taken = match &outcome {
             Outcome::Changed(_) | Outcome::AlreadyRight => true,
@@ -212,7 +218,7 @@ pub fn survey(
         source.check_whole()?;
         Ok(facts)
     };
-    walk(paths, exclude, |path, source, _| {
+    walk(paths, exclude, |path, source| {
         watch.looks_at(path);
         match facts(&source) {
             // Another run may be in the middle of an edit: once more, when it is done.
@@ -238,46 +244,35 @@ fn orphaned(path: &Path, facts: &Facts, changed: &Changed, options: &Options) ->
     (is_first && !is_wanted).then(|| crate::orphan::warning(path, facts, new, &options.names)).flatten()
 }
 
-fn outcome(found: &Found<Surveyed>, facts: &Facts, tree: &Tree<'_>, options: &Options) -> (Outcome, Taken) {
-    let is_loader = options.all || facts.detection.loads_driver();
+/// What became of one file, and whether the unfinished edit of an earlier run was taken back.
+fn outcome(found: &Found<Surveyed>, facts: &Facts, tree: &Tree<'_>, options: &Options) -> (Outcome, bool) {
+    let is_taken = options.takes(facts);
     let untouched = || {
         if facts.detection.names_only() {
             return Outcome::NamesOnly(tree.openers(facts).into_iter().map(Path::to_owned).collect());
         }
         Outcome::NotALoader
     };
-    if !is_loader && !facts.is_interrupted {
-        return (untouched(), Taken::Nothing);
+    if !is_taken && !facts.is_interrupted {
+        return (untouched(), false);
     }
-    match fix_file(found, facts, is_loader, tree, options) {
-        Ok((Some(changed), taken)) => (Outcome::Changed(changed), taken),
-        Ok((None, taken)) => (if is_loader { Outcome::AlreadyRight } else { untouched() }, taken),
-        Err(error) => (Outcome::Failed(error), Taken::Nothing),
+    match fix_file(found, facts, tree, options) {
+        Ok((Some(changed), taken_back)) => (Outcome::Changed(changed), taken_back),
+        Ok((None, taken_back)) => (if is_taken { Outcome::AlreadyRight } else { untouched() }, taken_back),
+        Err(error) => (Outcome::Failed(error), false),
     }
 }
 
-/// What became of the unfinished edit of an earlier run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Taken {
-    /// There was none, or it is still there.
-    Nothing,
-    /// It was taken back.
-    Back,
-}
-
-/// Changes one file, `None` if it needs no change. Everything is read anew: the walk may be long past.
+/// Changes one file, `None` if it needs no change; and whether the unfinished edit of an earlier run was taken back. Everything is read anew: the walk may be long past.
 fn fix_file(
     found: &Found<Surveyed>,
     facts: &Facts,
-    is_loader: bool,
     tree: &Tree<'_>,
     options: &Options,
-) -> Result<(Option<Changed>, Taken), Error> {
+) -> Result<(Option<Changed>, bool), Error> {
     let others = found.other_names();
     options.watch.edits(&found.path);
-    let name = found.place().look_up().map_err(Error::io("cannot open"))?;
-    let opened = Opened::locked(&name)?.ok_or(Error::Changed)?;
-    opened.check_inode(found.identity.inode)?;
+    let (name, opened) = Opened::found(&found.place(), found.identity.inode)?;
     let (old, decision) = {
         let image = Image::parse(opened.bytes())?.map_err(Error::NotCandidate)?;
         let old = search_paths(&image);
@@ -285,23 +280,19 @@ fn fix_file(
         let decision = decide_for(&image, &found.path, &old, tree, inherits, options);
         (old, decision)
     };
-    let is_changed = is_loader && decision.changes;
+    let is_changed = options.takes(facts) && decision.changes;
     if !is_changed && !opened.is_interrupted() {
-        return Ok((None, Taken::Nothing));
+        return Ok((None, false));
     }
-    let way = options.protection.way(opened.source(), &others)?;
     let change = Change { tag: decision.tag, path: Some(decision.path.clone()) };
     let changes = if is_changed { vec![change] } else { Vec::new() };
     let mode = if options.dry_run { Mode::DryRun } else { Mode::Write };
-    if mode == Mode::DryRun {
-        check_possible(way, opened.source(), &name)?;
-    }
-    let Done { edited, taken_back } =
-        edit(opened, &changes, Target::of(way, &name, &others, mode), options.durability)?;
+    let (target, way) = Target::of(&opened, &name, &others, &options.protection, mode)?;
+    let Done { edited, taken_back } = edit(opened, &changes, target, options.durability)?;
     let link_broken = way == Way::Copy;
     let changed =
         edited.map(|Edited { rung, entry, growth }| Changed { old, decision, rung, entry, growth, link_broken });
-    Ok((changed, if taken_back { Taken::Back } else { Taken::Nothing }))
+    Ok((changed, taken_back))
 }
 
 fn decide_for(

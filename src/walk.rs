@@ -75,11 +75,7 @@ const MANY_FILES: usize = 8;
 
 /// Calls `look` for every ELF file at or below `paths`, each (device, inode) once. Symbolic links are followed where
 /// named, not where found.
-pub fn walk<T: Send>(
-    paths: &[PathBuf],
-    exclude: &Exclude,
-    look: impl Fn(&Path, Source, Links) -> T + Sync,
-) -> Walked<T> {
+pub fn walk<T: Send>(paths: &[PathBuf], exclude: &Exclude, look: impl Fn(&Path, Source) -> T + Sync) -> Walked<T> {
     walk_for(Take::Elf, paths, exclude, look)
 }
 
@@ -88,7 +84,7 @@ pub fn walk_for<T: Send>(
     take: Take,
     paths: &[PathBuf],
     exclude: &Exclude,
-    look: impl Fn(&Path, Source, Links) -> T + Sync,
+    look: impl Fn(&Path, Source) -> T + Sync,
 ) -> Walked<T> {
     let kinds: Vec<_> = paths.iter().map(|path| (path, fs::metadata(path))).collect();
     let walk = Walk { take, look, exclude, state: Mutex::default(), others: AtomicU64::new(0) };
@@ -204,7 +200,7 @@ impl<T> Entry<T> {
     }
 }
 
-impl<T: Send, L: Fn(&Path, Source, Links) -> T + Sync> Walk<'_, L, T> {
+impl<T: Send, L: Fn(&Path, Source) -> T + Sync> Walk<'_, L, T> {
     /// Looks at a directory by its descriptor: what another process puts in the way of `path` meanwhile leads nowhere.
     fn directory<'s>(&'s self, root: &Arc<Root>, parent: Option<&OwnedFd>, path: PathBuf, scope: &rayon::Scope<'s>) {
         const LINKS: Links = Links::Refuse;
@@ -315,7 +311,7 @@ impl<T: Send, L: Fn(&Path, Source, Links) -> T + Sync> Walk<'_, L, T> {
             return;
         }
         let inode = source.identity.inode;
-        let seen = (self.look)(&path, source, links);
+        let seen = (self.look)(&path, source);
         if let Some(entry) = self.state().files.get_mut(&inode) {
             entry.seen = Some(seen);
         }

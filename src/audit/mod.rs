@@ -177,7 +177,7 @@ pub(crate) fn openings_of(image: &Image<'_>, asker: &Asker, drivers: &DriverName
 /// Looks at `paths`. `watch` knows how far that is, for whoever shows it.
 pub fn audit(paths: &[PathBuf], options: &Options, watch: &Watch) -> Report {
     let systems = Systems::default();
-    let walked = walk(paths, &options.exclude, |path, source, _| {
+    let walked = walk(paths, &options.exclude, |path, source| {
         watch.looks_at(path);
         look(path, &source, options, &systems)
     });

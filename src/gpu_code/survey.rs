@@ -55,7 +55,7 @@ pub struct Report {
 
 /// Looks at `paths`. `watch` knows how far that is, for whoever shows it.
 pub fn survey(paths: &[PathBuf], exclude: &Exclude, required: &[Requirement], watch: &Watch) -> Report {
-    let walked = walk_for(Take::GpuCode, paths, exclude, |path, source, _| {
+    let walked = walk_for(Take::GpuCode, paths, exclude, |path, source| {
         let code = read(source.bytes()).map_err(Error::Malformed);
         watch.looks_at(path);
         code
