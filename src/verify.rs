@@ -19,7 +19,7 @@ use goblin::elf::{Elf, Header};
 use crate::Error;
 use crate::decide::Tag;
 use crate::elf::Malformed;
-use crate::plan::{EntryFor, Plan};
+use crate::plan::{EntryFor, Move, Plan};
 use overlay::Overlay;
 
 /// Unknown to goblin, like the next one.
@@ -143,9 +143,14 @@ impl Reading {
     }
 }
 
+/// The table that took the byte at file offset `before` to another place.
+fn move_of(plan: &Plan, before: u64) -> Option<&Move> {
+    plan.moves.iter().find(|table| table.from.start.0 <= before && before < table.from.end.0)
+}
+
 /// Where the byte that was at file offset `before` is afterwards, and its address there, if a table moved it.
 fn moved(plan: &Plan, before: u64) -> Option<(u64, u64)> {
-    let table = plan.moves.iter().find(|table| table.from.start.0 <= before && before < table.from.end.0)?;
+    let table = move_of(plan, before)?;
     let inside = before - table.from.start.0;
     Some((table.to.0.checked_add(inside)?, table.addr.0.checked_add(inside)?))
 }
@@ -312,7 +317,11 @@ fn check_sections(before: &Reading, after: &Reading, plan: &Plan) -> Result<(), 
     for (index, (old, new)) in before.sections.iter().zip(&after.sections).enumerate() {
         let mut wanted = old.clone();
         let has_bytes = before.has_bytes(old);
-        if let Some((offset, addr)) = moved(plan, old.sh_offset).filter(|_| has_bytes) {
+        // Of .dynamic, the old bytes stay, and with them what another header says of them.
+        let start = before.dynamic_range.start;
+        let is_dynamic_table = (old.sh_type, old.sh_offset) == (section_header::SHT_DYNAMIC, start);
+        let stays = !is_dynamic_table && move_of(plan, old.sh_offset).is_some_and(|table| table.from.start.0 == start);
+        if let Some((offset, addr)) = moved(plan, old.sh_offset).filter(|_| has_bytes && !stays) {
             wanted.sh_offset = offset;
             let is_its_address = old.is_alloc() || before.offset_of(old.sh_addr) == Some(old.sh_offset);
             wanted.sh_addr = if is_its_address { addr } else { old.sh_addr };
@@ -320,8 +329,7 @@ fn check_sections(before: &Reading, after: &Reading, plan: &Plan) -> Result<(), 
         let is_strings = old.sh_type == section_header::SHT_STRTAB
             && has_bytes
             && (Some(old.sh_addr), Some(old.sh_size)) == old_strings;
-        let is_dynamic = old.sh_type == section_header::SHT_DYNAMIC && wanted.sh_offset != old.sh_offset;
-        if is_dynamic {
+        if is_dynamic_table && wanted.sh_offset != old.sh_offset {
             wanted.sh_size = after.dynamic_range.end.saturating_sub(after.dynamic_range.start);
         }
         if is_strings {

@@ -1,5 +1,6 @@
 //! The header tables of a dynamic ELF file as plain values.
 
+use std::collections::HashMap;
 use std::ops::{Deref, Range};
 
 use object::Endianness;
@@ -76,12 +77,14 @@ pub struct DynamicTable {
     pub capacity: usize,
     /// Index of `PT_DYNAMIC` in the program header table.
     pub segment: usize,
+    /// The last entry with each tag: a table can have a million entries, and is asked for each section.
+    last: HashMap<elf::DynamicTag, usize>,
 }
 
 impl DynamicTable {
     /// The last entry with `tag`: loaders fill an array by tag, so that the last one counts (glibc, elf/get-dynamic-info.h).
     pub fn position(&self, tag: elf::DynamicTag) -> Option<usize> {
-        self.entries.iter().rposition(|entry| entry.tag == tag)
+        self.last.get(&tag).copied()
     }
 
     /// The value of the entry that counts for `tag`.
@@ -391,5 +394,6 @@ fn parse_dynamic<H: Class>(headers: &Headers, data: &[u8]) -> Result<DynamicTabl
     // The first DT_NULL, which ended `entries`, and those right behind it.
     let nulls = all.take_while(|entry| entry.tag == elf::DT_NULL).count().saturating_add(1);
     let capacity = entries.len().saturating_add(nulls);
-    Ok(DynamicTable { entries, offset: place.offset, addr: place.vaddr, capacity, segment })
+    let last = entries.iter().enumerate().map(|(index, entry)| (entry.tag, index)).collect();
+    Ok(DynamicTable { entries, offset: place.offset, addr: place.vaddr, capacity, segment, last })
 }

@@ -7,17 +7,24 @@ use std::ops::Range;
 
 use object::elf;
 
-use super::Refusal;
-use super::liveness::{Record, version_records};
+use super::draft::Draft;
+use super::dynamic::EntryFor;
+use super::liveness::{Liveness, Record, version_records};
 use super::movable::{MOVABLE_SEGMENTS, named_places};
-use crate::elf::{FileOffset, Image, Vaddr, overlap};
+use super::room::within;
+use super::{NoFit, Refusal};
+use crate::elf::{FileOffset, Image, Segment, Vaddr, overlap};
 
 /// A table that an edit may write to, with its name.
 type Table = (&'static str, Option<Range<FileOffset>>);
 
-/// Refuses a file whose tables share bytes.
-pub(super) fn check(image: &Image<'_>) -> Result<(), Refusal> {
-    let tables = tables(image);
+/// Refuses a file whose tables share bytes. `entry` tells whether `.dynamic` moves.
+pub(super) fn check(image: &Image<'_>, entry: EntryFor) -> Result<(), Refusal> {
+    // The first byte of a string table is a NUL (gABI, "String Table").
+    if image.strings.is_empty() {
+        return Err(Refusal::Empty);
+    }
+    let tables = tables(image, entry);
     for (index, (name, range)) in tables.iter().enumerate() {
         if let Some(range) = range {
             check_free_of(tables.get(index.saturating_add(1)..).unwrap_or_default(), name, range)?;
@@ -41,15 +48,19 @@ pub(super) fn check(image: &Image<'_>) -> Result<(), Refusal> {
     for segment in read_whole {
         check_free_of(&tables, "a note or another segment", &segment.file_range())?;
     }
-    check_strings(image)
+    check_moving(image, &tables)
 }
 
 /// What edits write to.
-fn tables(image: &Image<'_>) -> [Table; 5] {
+fn tables(image: &Image<'_>, entry: EntryFor) -> [Table; 5] {
     let layout = image.encoding.layout;
     // With the entry that may be added and the DT_NULL behind it.
     let entries = image.dynamic.entries.len().saturating_add(2).min(image.dynamic.capacity) as u64;
-    let dynamic = image.dynamic.offset.range(entries.saturating_mul(layout.dyn_size));
+    let dynamic = match entry {
+        // All that is in PT_DYNAMIC moves, whatever that is.
+        EntryFor::MovedTable => image.segments.get(image.dynamic.segment).map(Segment::file_range),
+        _ => image.dynamic.offset.range(entries.saturating_mul(layout.dyn_size)),
+    };
     [
         ("the ELF header", FileOffset(0).range(layout.ehdr_size)),
         ("the program header table", Some(image.segment_table_range())),
@@ -76,12 +87,16 @@ fn check_free_of(tables: &[Table], name: &'static str, range: &Range<FileOffset>
     }
 }
 
-/// Nothing but strings lies in `.dynstr`: what does would not move with it, and would be scrubbed with an old path.
-fn check_strings(image: &Image<'_>) -> Result<(), Refusal> {
+/// Nothing but strings lies in `.dynstr`, and nothing but its entries in `.dynamic`: what does would not move with them.
+fn check_moving(image: &Image<'_>, tables: &[Table]) -> Result<(), Refusal> {
     let strings = &image.strings.range;
+    let moving = tables.iter().filter(|(name, _)| [".dynamic", ".dynstr"].contains(name));
+    let moving: Vec<_> = moving.filter_map(|(name, range)| Some((*name, range.clone()?))).collect();
     let is_table = |tag, addr| tag == elf::DT_STRTAB && addr == image.strings.addr;
-    if named_places(image).any(|(at, tag, addr)| strings.contains(&at) && !is_table(tag, addr)) {
-        return Err(Refusal::Overlap("a table that an entry of the dynamic table names", ".dynstr"));
+    for (at, ..) in named_places(image).filter(|(_, tag, addr)| !is_table(*tag, *addr)) {
+        if let Some((name, _)) = moving.iter().find(|(_, range)| range.contains(&at)) {
+            return Err(Refusal::Overlap("a table that an entry of the dynamic table names", name));
+        }
     }
     let is_other = |kind| !matches!(kind, elf::PT_LOAD | elf::PT_PHDR | elf::PT_NULL | elf::PT_GNU_RELRO);
     let mut others = image.segments.iter().filter(|segment| is_other(segment.kind) && segment.filesz > 0);
@@ -89,4 +104,40 @@ fn check_strings(image: &Image<'_>) -> Result<(), Refusal> {
         return Err(Refusal::Overlap("a segment", ".dynstr"));
     }
     Ok(())
+}
+
+/// Bytes that readers come to without a section header: where the tables start that the dynamic table names, records of
+/// versions, strings behind the string table. What looks like padding is none there.
+pub(super) struct InUse(Vec<Range<FileOffset>>);
+
+impl InUse {
+    pub(super) fn of(image: &Image<'_>, liveness: &Liveness) -> Self {
+        let mut ranges: Vec<_> = named_places(image).filter_map(|(at, ..)| at.range(1)).collect();
+        version_records(image, |record| {
+            ranges.extend(if let Record::At(range) = record { Some(range) } else { None });
+            Some(())
+        });
+        ranges.extend(liveness.outside().into_iter().flat_map(|outside| outside.places(image)));
+        ranges.sort_unstable_by_key(|range| (range.start, range.end));
+        ranges.dedup();
+        Self(ranges)
+    }
+
+    /// Refuses to write over any of them, but where their table has moved away.
+    pub(super) fn check(&self, draft: &Draft<'_, '_>) -> Result<(), NoFit> {
+        let strings = &draft.image.strings.range;
+        let left = |range: &Range<FileOffset>| {
+            within(range, strings) || draft.moves().iter().any(|table| within(range, &table.from))
+        };
+        for edit in draft.edits() {
+            let written = edit.range();
+            // In order of their starts; the longest is a string table's rest.
+            let until = self.0.partition_point(|range| range.start < written.end);
+            let used = self.0.iter().take(until).find(|range| overlap(range, &written) && !left(range));
+            if let Some(range) = used {
+                return Err(NoFit::new(format!("the bytes at {} are in use", range.start)));
+            }
+        }
+        Ok(())
+    }
 }

@@ -15,7 +15,7 @@ use super::liveness::Liveness;
 use super::{Change, Content, Edit, Move, NoFit, Plan, Rung, Step};
 use crate::decide::Tag;
 use crate::elf::class::Field;
-use crate::elf::{DynamicEntry, FileOffset, Image, Vaddr};
+use crate::elf::{DynamicEntry, FileOffset, Image, Section, Vaddr};
 
 /// What an erased string is filled with, as patchelf does.
 const FILL: u8 = b'X';
@@ -70,6 +70,16 @@ impl<'i, 'data> Draft<'i, 'data> {
             moves: self.moves,
             change: self.change.clone(),
         }
+    }
+
+    /// The edits so far.
+    pub(super) fn edits(&self) -> &[Edit] {
+        &self.edits
+    }
+
+    /// The tables that have moved so far.
+    pub(super) fn moves(&self) -> &[Move] {
+        &self.moves
     }
 
     /// Whether `.dynamic` has to move for the new entry, which takes a writable segment.
@@ -347,18 +357,19 @@ impl<'i, 'data> Draft<'i, 'data> {
         Ok(())
     }
 
-    /// Writes the new place of `.dynamic` into its section header.
+    /// Writes the new place of `.dynamic` into its section header, whatever size that has.
     pub(super) fn place_dynamic(&mut self) -> Result<(), NoFit> {
         let len = copy_len(self.image);
-        let from = self.image.segments.get(self.image.dynamic.segment).map(|place| place.file_range());
+        let from = self.image.dynamic.offset;
         let (at, addr) = self.dynamic;
-        match self.image.sections.iter().position(|section| section.file_range() == from) {
-            Some(section) => {
-                self.place_section(section, at, addr)?;
-                self.store_section(section, self.image.encoding.layout.sh_size, len, "sh_size of .dynamic")
-            }
-            None => Ok(()),
+        let is_it = |section: &Section| {
+            section.kind == elf::SHT_DYNAMIC && section.file_range().is_some_and(|range| range.start == from)
+        };
+        for (index, _) in self.image.sections.iter().enumerate().filter(|(_, section)| is_it(section)) {
+            self.place_section(index, at, addr)?;
+            self.store_section(index, self.image.encoding.layout.sh_size, len, "sh_size of .dynamic")?;
         }
+        Ok(())
     }
 
     /// Moves the section header table, which no loader reads, to `at`.

@@ -30,9 +30,35 @@ pub(super) struct Liveness {
     /// One bit for each byte at which a reference starts; `None` where not all references are known.
     starts: Option<Vec<u64>>,
     size: usize,
-    /// Who names a string that does not end within the table. Loaders do not look at `DT_STRSZ` (glibc), so the bytes
-    /// behind the table count as long as it stays where it is.
-    outside: Option<&'static str>,
+    outside: Option<Outside>,
+}
+
+/// Strings that do not end within the table. Loaders do not look at `DT_STRSZ` (glibc), so the bytes behind the table count
+/// as long as it stays where it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Outside {
+    /// Who names one.
+    pub(super) who: &'static str,
+    /// Offsets from the start of the table: the first and the last one named.
+    first: u64,
+    last: u64,
+}
+
+impl Outside {
+    /// Where the bytes of these strings are, and perhaps some between them.
+    pub(super) fn places(&self, image: &Image<'_>) -> Vec<Range<FileOffset>> {
+        let addr = |offset: u64| image.strings.addr.checked_add(offset).unwrap_or(Vaddr(u64::MAX));
+        let last = image.file_range_of(addr(self.last), 1);
+        let rest = last.and_then(|at| image.bytes(&(at.start..image.file_end()))).unwrap_or_default();
+        let len = memchr::memchr(0, rest).unwrap_or(rest.len()) as u64;
+        let (start, end) = (addr(self.first), addr(self.last.saturating_add(len).saturating_add(1)));
+        let mapped = image.loads().filter_map(|(_, load)| {
+            let held = load.file_addresses();
+            let (start, end) = (start.max(held.start), end.min(held.end));
+            load.offset.checked_add(start.checked_since(load.vaddr)?)?.range(end.checked_since(start)?)
+        });
+        mapped.filter(|range| !range.is_empty()).collect()
+    }
 }
 
 impl Liveness {
@@ -46,9 +72,9 @@ impl Liveness {
         Self { starts: is_complete.then_some(marks.bits), size: table.len(), outside: marks.outside }
     }
 
-    /// Who names a string that lies, or ends, outside the table.
-    pub(super) fn outside(&self) -> Option<&'static str> {
-        self.outside
+    /// Strings that lie, or end, outside the table.
+    pub(super) fn outside(&self) -> Option<&Outside> {
+        self.outside.as_ref()
     }
 
     /// Whether every reference is known. If not, no byte counts as dead.
@@ -108,7 +134,7 @@ struct Marks {
     size: usize,
     /// The end of the last string that has a terminator.
     whole: usize,
-    outside: Option<&'static str>,
+    outside: Option<Outside>,
 }
 
 impl Marks {
@@ -123,7 +149,9 @@ impl Marks {
     /// A reference that loaders follow.
     fn starts(&mut self, offset: u64, by: &'static str) {
         if offset >= self.whole as u64 {
-            self.outside = Some(by);
+            let known = self.outside.take().unwrap_or(Outside { who: by, first: offset, last: offset });
+            let (first, last) = (known.first.min(offset), known.last.max(offset));
+            self.outside = Some(Outside { who: by, first, last });
         }
         self.may_start(offset);
     }
@@ -138,7 +166,7 @@ fn collect(image: &Image<'_>, marks: &mut Marks) -> Option<()> {
             marks.starts(entry.value, "an entry of the dynamic table");
         }
     }
-    let named = marks.outside;
+    let named = marks.outside.clone();
     let versions = version_names(image, marks);
     // A chain that breaks is followed by no loader that survives it; what its records say is chance.
     if versions.is_none() {

@@ -206,6 +206,9 @@ pub enum Refusal {
     /// A NUL would end the string early.
     #[error("a search path cannot hold a NUL byte")]
     Nul,
+    /// There is no string table to speak of.
+    #[error("its dynamic string table has no bytes: DT_STRSZ is 0")]
+    Empty,
     /// The string table cannot move nor grow: it ends too early.
     #[error(
         "{0} names a string outside the dynamic string table, of DT_STRSZ bytes; loaders find it all the same, but not \
@@ -249,13 +252,14 @@ pub fn plan(image: &Image<'_>, change: &Change) -> Result<Plan, Refusal> {
     if change.path.as_ref().is_some_and(|path| path.contains(&0)) {
         return Err(Refusal::Nul);
     }
-    apart::check(image)?;
     let entry = dynamic::choose(image);
+    apart::check(image, entry)?;
     let liveness = liveness::Liveness::of(image);
+    let in_use = apart::InUse::of(image, &liveness);
     let mut reasons = Vec::new();
     if change.path.is_none() {
         let mut draft = Draft::new(image, change, &liveness, EntryFor::Spare);
-        return match draft.drop_tag() {
+        return match draft.drop_tag().and_then(|()| in_use.check(&draft)) {
             Ok(()) => Ok(draft.finish(Rung::Drop)),
             Err(NoFit(why)) => Err(Refusal::NoRung { reasons: vec![(Rung::Drop, why)] }),
         };
@@ -264,11 +268,11 @@ pub fn plan(image: &Image<'_>, change: &Change) -> Result<Plan, Refusal> {
         if entry == EntryFor::MovedTable && rung == Rung::Slot {
             continue;
         }
-        if let Some(who) = liveness.outside().filter(|_| rung != Rung::Slot) {
-            return Err(Refusal::Outside(who));
+        if let Some(outside) = liveness.outside().filter(|_| rung != Rung::Slot) {
+            return Err(Refusal::Outside(outside.who));
         }
         let mut draft = Draft::new(image, change, &liveness, entry);
-        match attempt(&mut draft) {
+        match attempt(&mut draft).and_then(|()| in_use.check(&draft)) {
             Ok(()) => return Ok(draft.finish(rung)),
             Err(NoFit(why)) => reasons.push((rung, why)),
         }

@@ -12,9 +12,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use driver_runpath::apply::Durability;
+use driver_runpath::decide::Tag;
 use driver_runpath::elf::Image;
 use driver_runpath::fixtures::{Entropy, Spec, damage};
 use driver_runpath::journal::Undo;
+use driver_runpath::plan::{Change, plan};
+use driver_runpath::verify::verify;
 use libtest_mimic::{Failed, Trial};
 
 use super::Done;
@@ -33,7 +36,10 @@ const SECONDS: &str = "60";
 const BLAMED: &str = "blamed on the program";
 
 pub fn trials() -> Vec<Trial> {
-    vec![trial("damaged_files_end_no_run_and_are_never_made_worse", &["prlimit", "timeout"], mutants)]
+    vec![
+        trial("damaged_files_end_no_run_and_are_never_made_worse", &["prlimit", "timeout"], mutants),
+        Trial::test("no_damaged_file_is_taken_for_a_defect_of_the_program", planned),
+    ]
 }
 
 fn number(variable: &str, default: u64) -> u64 {
@@ -66,6 +72,40 @@ fn mutants() -> Done {
     same(of("changed") > count / 20 && of("error") > count / 20, true, &format!("enough of each kind: {tally:?}"))
 }
 
+/// Plans for damaged files hold before the second parser, or there are none: the planner alone, for many more files than
+/// runs can have.
+fn planned() -> Done {
+    let count = number("DRIVER_RUNPATH_MUTANTS", 20_000) as usize;
+    let mut numbers = Numbers(number("DRIVER_RUNPATH_SEED", 0).wrapping_add(7));
+    let sources = sources()?;
+    let changes = changes();
+    let (mut plans, mut blamed) = (0, BTreeMap::new());
+    for index in 0..count {
+        let bytes = mutant(&sources, &mut numbers);
+        let Ok(Ok(image)) = Image::parse(&bytes) else { continue };
+        for change in &changes {
+            let Ok(plan) = plan(&image, change) else { continue };
+            plans += 1;
+            if let Err(why @ driver_runpath::Error::Unverified(_)) = verify(&bytes, &plan) {
+                let what = format!("{} by {}: {why}", keep(index, &bytes), plan.rung);
+                blamed.entry(why.to_string()).or_insert_with(Vec::new).push(what);
+            }
+        }
+    }
+    println!("{plans} plans for {count} damaged files");
+    let first: Vec<_> = blamed.values().map(|all| (all.len(), &all[0])).collect();
+    same(first.is_empty(), true, &format!("damage that passes for a defect of the program: {first:#?}"))?;
+    same(plans > count / 2, true, &format!("{plans} plans are enough"))
+}
+
+/// A short search path and a long one, each tag, and none.
+fn changes() -> Vec<Change> {
+    let long = format!("/run/opengl-driver/lib:/{}", "p".repeat(300));
+    let paths = [Some("/run/opengl-driver/lib"), Some(long.as_str()), None];
+    let change = |path: Option<&str>, tag| Change { tag, path: path.map(|path| path.as_bytes().to_vec()) };
+    paths.iter().flat_map(|path| [Tag::Runpath, Tag::Rpath].map(|tag| change(*path, tag))).collect()
+}
+
 /// One run over a directory, and what became of its files.
 fn run(tree: &Path, originals: &BTreeMap<PathBuf, Vec<u8>>, tally: &mut BTreeMap<String, usize>) -> Done {
     let output = Command::new("timeout")
@@ -81,7 +121,8 @@ fn run(tree: &Path, originals: &BTreeMap<PathBuf, Vec<u8>>, tally: &mut BTreeMap
         let reason = file["reason"].as_str().unwrap_or_default();
         *tally.entry(outcome.to_owned()).or_default() += 1;
         let (before, after) = (originals.get(&path).ok_or("another file")?, fs::read(&path)?);
-        let fault = |what: &str| keep(&path, before, &format!("{what}: {reason}"));
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let fault = |what: &str| -> Failed { format!("{}: {what}: {reason}", keep(&name, before)).into() };
         if reason.contains("internal error") {
             // Left as it was, as it must be; but the message blames the program for what is wrong with the file.
             *tally.entry(BLAMED.to_owned()).or_default() += 1;
@@ -99,10 +140,10 @@ fn run(tree: &Path, originals: &BTreeMap<PathBuf, Vec<u8>>, tally: &mut BTreeMap
 }
 
 /// The file stays for whoever looks into the failure.
-fn keep(path: &Path, before: &[u8], what: &str) -> Failed {
-    let kept = std::env::temp_dir().join(format!("mutant-{}", path.file_name().unwrap_or_default().to_string_lossy()));
-    let _ = fs::write(&kept, before);
-    format!("{}: {what}", kept.display()).into()
+fn keep(name: impl std::fmt::Display, bytes: &[u8]) -> String {
+    let kept = std::env::temp_dir().join(format!("mutant-{name}"));
+    let _ = fs::write(&kept, bytes);
+    kept.display().to_string()
 }
 
 /// Of this machine's kind; the loader is asked for one in four.
@@ -157,13 +198,43 @@ fn mutant(sources: &[Vec<u8>], numbers: &mut Numbers) -> Vec<u8> {
         0 => Spec::draw(&mut Entropy::new(&entropy)).build().unwrap_or_default(),
         _ => sources[numbers.below(sources.len())].clone(),
     };
-    match numbers.below(6) {
-        0 | 1 => drop(damage(&mut bytes, &entropy[..48])),
-        2 | 3 => change_dynamic(&mut bytes, numbers),
-        4 => change_words(&mut bytes, numbers),
-        _ => change_tail(&mut bytes, numbers),
+    for _ in 0..=numbers.below(2) {
+        match numbers.below(8) {
+            0 | 1 => drop(damage(&mut bytes, &entropy[..48])),
+            2 | 3 => change_dynamic(&mut bytes, numbers),
+            4 => change_words(&mut bytes, numbers),
+            5 | 6 => change_headers(&mut bytes, numbers),
+            _ => change_tail(&mut bytes, numbers),
+        }
     }
     bytes
+}
+
+/// Fields of program and section headers: moved a little, or with the value of another header's.
+fn change_headers(bytes: &mut [u8], numbers: &mut Numbers) {
+    let Ok(Ok(image)) = Image::read(bytes) else { return };
+    let layout = image.encoding.layout;
+    let sections = image.sections.place.as_ref().map(|place| (place.start.0, image.sections.len(), layout.shdr_size));
+    let segments = (image.segment_table.0, image.segments.len(), layout.phdr_size);
+    let word = usize::from(layout.word);
+    let is_little = image.encoding.endian == object::Endianness::Little;
+    for _ in 0..=numbers.below(2) {
+        let (start, count, size) =
+            sections.filter(|sections| sections.1 > 0 && numbers.below(2) == 0).unwrap_or(segments);
+        let field = numbers.below(size as usize / 4) * 4;
+        let mut at = || start as usize + numbers.below(count) * size as usize + field;
+        let (from, to) = (at(), at());
+        let Some(other) = bytes.get(from..from + word).map(<[u8]>::to_vec) else { continue };
+        let Some(target) = bytes.get_mut(to..to + word) else { continue };
+        target.copy_from_slice(&other);
+        let step = [0, 1, 8, 16, 0x10, 0x40, 0x1000][numbers.below(7)];
+        let lowest = if is_little { 0..2 } else { word - 2..word };
+        if let Some(Ok(low)) = target.get_mut(lowest).map(|low| <&mut [u8; 2]>::try_from(low)) {
+            let value = if is_little { u16::from_le_bytes(*low) } else { u16::from_be_bytes(*low) };
+            let value = if numbers.below(2) == 0 { value.wrapping_add(step) } else { value.wrapping_sub(step) };
+            *low = if is_little { value.to_le_bytes() } else { value.to_be_bytes() };
+        }
+    }
 }
 
 /// Tags and values of the dynamic table, or what they lead to: strings, versions, hash tables.
@@ -206,7 +277,7 @@ fn change_tail(bytes: &mut Vec<u8>, numbers: &mut Numbers) {
         _ => {
             let place = Undo::place(bytes.len() as u64).unwrap_or_default() as usize;
             bytes.resize(place, 0);
-            let change = driver_runpath::plan::Change { tag: driver_runpath::decide::Tag::Runpath, path: None };
+            let change = Change { tag: Tag::Runpath, path: None };
             let ranges = vec![(numbers.below(place) as u64, driver_runpath::journal::Old::Bytes(vec![7; 9]))];
             let undo =
                 Undo { old_len: numbers.below(place + 1) as u64, change, durability: Durability::Process, ranges };
