@@ -2,7 +2,10 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
+use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{anyhow, bail};
@@ -164,6 +167,14 @@ pub fn store_to_protect() -> Option<PathBuf> {
     let in_build = std::env::var_os("NIX_BUILD_TOP").is_some();
     let store = std::env::var_os("NIX_STORE_DIR").unwrap_or_else(|| "/nix/store".into());
     (!in_build).then(|| PathBuf::from(store))
+}
+
+/// Whether an output called `path` goes to standard output, where a report would be in its way.
+pub fn is_stdout(path: &Path) -> bool {
+    let out = io::stdout().as_fd().try_clone_to_owned().map(fs::File::from).and_then(|out| out.metadata());
+    let inode = |stat: fs::Metadata| (!stat.file_type().is_char_device()).then(|| (stat.dev(), stat.ino()));
+    let out = out.ok().and_then(inode);
+    out.is_some() && fs::metadata(path).ok().and_then(inode) == out
 }
 
 /// A word as a shell reads it, harmless on a terminal: `$'…'` (POSIX.1-2024, before that ksh, bash, zsh) for what cannot

@@ -11,7 +11,7 @@ use crate::elf::Image;
 use crate::links::{
     Mode, Protection, Way, cannot_create, check_possible, copy_as, copy_beside, give_name, give_other_names,
 };
-use crate::place::{Name, Place};
+use crate::place::{Destination, Name, Place};
 use crate::plan::{Change, EntryFor, Plan, Rung, plan};
 use crate::privileges::Privileges;
 use crate::source::{Interrupted, Source};
@@ -236,21 +236,27 @@ fn replay(original: &[u8], changes: &[Change]) -> Result<Vec<u8>, Error> {
 }
 
 fn output(opened: &Opened, path: &Path, changes: &[Change], durability: Durability) -> Result<(), Error> {
-    match std::fs::metadata(path) {
-        Ok(stat) if stat.is_dir() => {
-            Err(Error::io("cannot write the output")(std::io::Error::from(std::io::ErrorKind::IsADirectory)))
-        }
+    let there = std::fs::metadata(path).ok();
+    if there.as_ref().is_some_and(std::fs::Metadata::is_dir) {
+        return Err(Error::io("cannot write the output")(std::io::ErrorKind::IsADirectory.into()));
+    }
+    let cannot_open = Error::io("cannot open the output");
+    match Destination::of(path) {
+        Ok(Destination::Descriptor(name)) => stream(opened, changes, name.open_descriptor().map_err(cannot_open)?),
         // A device or a pipe keeps its name.
-        Ok(stat) if !stat.is_file() => {
-            let changed = replay(opened.bytes(), changes)?;
-            let mut file = OpenOptions::new().write(true).open(path).map_err(Error::io("cannot open the output"))?;
-            file.write_all(&changed).map_err(Error::io("cannot write the output"))
+        _ if there.is_some_and(|stat| !stat.is_file()) => {
+            stream(opened, changes, OpenOptions::new().write(true).open(path).map_err(cannot_open)?)
         }
-        _ => {
-            let name = Name::of_output(path).map_err(cannot_create)?;
+        destination => {
+            let (Destination::Name(name) | Destination::Descriptor(name)) = destination.map_err(cannot_create)?;
             let copy = copy_as(opened.source(), opened.bytes(), &name)?;
             change(copy.file(), changes, durability)?;
             give_name(copy, &name, None).map(|_| ())
         }
     }
+}
+
+/// Writes the changed file to what is open.
+fn stream(opened: &Opened, changes: &[Change], mut to: File) -> Result<(), Error> {
+    to.write_all(&replay(opened.bytes(), changes)?).map_err(Error::io("cannot write the output"))
 }

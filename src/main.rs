@@ -37,7 +37,7 @@ use driver_runpath::sysroot::Sysroot;
 use driver_runpath::walk::Exclude;
 
 use arguments::{
-    Relative, Takes, all_there, directory, driver_dirs, none_relative, quoted, search_path, store_to_protect,
+    Relative, Takes, all_there, directory, driver_dirs, is_stdout, none_relative, quoted, search_path, store_to_protect,
 };
 use progress::Progress;
 
@@ -114,7 +114,7 @@ fn run_fix(command: Fix, color: Color) -> anyhow::Result<Status> {
         depth: depth(&selection, command.json, screen(color)),
         dry_run: command.dry_run,
         durability: durability(command.sync),
-        exclude: exclude(&selection)?,
+        exclude: exclude(&selection.exclude)?,
         watch: Arc::default(),
         protection: Protection { store: store_to_protect(), break_links: command.break_links },
     };
@@ -123,7 +123,7 @@ fn run_fix(command: Fix, color: Color) -> anyhow::Result<Status> {
         fix(&selection.paths, &options)
     };
     let voice = voice(&selection, color);
-    warn_of_unused(&options.exclude, &selection);
+    warn_of_unused(&options.exclude, &selection.paths, voice.verbosity);
     let told = || {
         let (mut out, mut errors) = outputs();
         if command.json {
@@ -139,7 +139,7 @@ fn run_fix(command: Fix, color: Color) -> anyhow::Result<Status> {
 fn run_check(command: Check, color: Color) -> anyhow::Result<Status> {
     let selection = command.selection;
     let watch = Arc::default();
-    let exclude = exclude(&selection)?;
+    let exclude = exclude(&selection.exclude)?;
     let report = {
         let _progress = Progress::start(&watch);
         check(
@@ -153,7 +153,7 @@ fn run_check(command: Check, color: Color) -> anyhow::Result<Status> {
     };
     let voice = voice(&selection, color);
     let commands = Mending { in_place: mending(&selection, &[]), by_copies: mending(&selection, &["--break-links"]) };
-    warn_of_unused(&exclude, &selection);
+    warn_of_unused(&exclude, &selection.paths, voice.verbosity);
     let told = || {
         let (mut out, mut errors) = outputs();
         if command.json {
@@ -223,7 +223,7 @@ fn run_audit(command: Audit) -> anyhow::Result<Status> {
     let pattern = |text: &String| glob::Pattern::new(text).map_err(|why| anyhow!("--ignore {text}: {why}"));
     let names = names(&command.names);
     let options = audit::Options {
-        exclude: exclude_of(&command.telling)?,
+        exclude: exclude(&command.telling.exclude)?,
         driver_dirs: driver_dirs(command.driver_link, &names)?,
         ignore: command.ignore.iter().map(pattern).collect::<anyhow::Result<_>>()?,
         expect: command.expect,
@@ -240,6 +240,7 @@ fn run_audit(command: Audit) -> anyhow::Result<Status> {
     };
     let voice = voice_of(&command.telling);
     let leniency = voice.leniency;
+    warn_of_unused(&options.exclude, &command.paths, voice.verbosity);
     let (mut out, mut errors) = outputs();
     if command.telling.json {
         writeln!(out, "{}", audit_json(&report, view, leniency)?)?;
@@ -253,7 +254,7 @@ fn run_audit(command: Audit) -> anyhow::Result<Status> {
 fn run_gpu_code(command: GpuCode) -> anyhow::Result<Status> {
     let required: Result<Vec<Requirement>, String> = command.require.iter().map(|wish| wish.parse()).collect();
     let required = required.map_err(|why| anyhow!("--require {why}"))?;
-    let exclude = exclude_of(&command.telling)?;
+    let exclude = exclude(&command.telling.exclude)?;
     let watch = Arc::default();
     let report = {
         let _progress = Progress::start(&watch);
@@ -261,6 +262,7 @@ fn run_gpu_code(command: GpuCode) -> anyhow::Result<Status> {
     };
     let voice = voice_of(&command.telling);
     let leniency = voice.leniency;
+    warn_of_unused(&exclude, &command.paths, voice.verbosity);
     let (mut out, mut errors) = outputs();
     if command.telling.json {
         writeln!(out, "{}", gpu_code_json(&report, leniency)?)?;
@@ -269,10 +271,6 @@ fn run_gpu_code(command: GpuCode) -> anyhow::Result<Status> {
     }
     out.flush()?;
     Ok(report.status(leniency))
-}
-
-fn exclude_of(telling: &Telling) -> anyhow::Result<Exclude> {
-    Exclude::new(telling.exclude.clone()).map_err(|why| anyhow!("--exclude {why}"))
 }
 
 fn voice_of(telling: &Telling) -> Voice {
@@ -287,17 +285,14 @@ fn names(wanted: &Names) -> DriverNames {
     })
 }
 
-fn exclude(selection: &Selection) -> anyhow::Result<Exclude> {
-    Exclude::new(selection.exclude.clone()).map_err(|why| anyhow!("--exclude {why}"))
+fn exclude(patterns: &[String]) -> anyhow::Result<Exclude> {
+    Exclude::new(patterns.iter().cloned()).map_err(|why| anyhow!("--exclude {why}"))
 }
 
 /// A pattern that is spelled wrong would leave files to be edited that it was meant for.
-fn warn_of_unused(exclude: &Exclude, selection: &Selection) {
+fn warn_of_unused(exclude: &Exclude, paths: &[PathBuf], verbosity: Verbosity) {
     // Files that are named are not excluded.
-    if exclude.is_empty()
-        || verbosity(selection.verbose, selection.quiet) == Verbosity::Errors
-        || !selection.paths.iter().any(|path| path.is_dir())
-    {
+    if exclude.is_empty() || verbosity == Verbosity::Errors || !paths.iter().any(|path| path.is_dir()) {
         return;
     }
     for pattern in exclude.unused() {
@@ -409,10 +404,16 @@ fn run_runpath(action: Action) -> anyhow::Result<Status> {
         protection: Protection { store: store_to_protect(), break_links: edit.break_links },
         durability: durability(edit.sync),
     };
+    // Looked at before an output takes that name.
+    let to_stdout = options.output.as_deref().is_some_and(is_stdout);
     let report = runpath::run(&edit.files, &options);
     let (mut out, mut errors) = outputs();
     let verbosity = if edit.quiet { Verbosity::Errors } else { Verbosity::Lines };
-    runpath_text(&report, verbosity, &mut out, &mut errors)?;
+    if to_stdout {
+        runpath_text(&report, verbosity, &mut io::stderr(), &mut errors)?;
+    } else {
+        runpath_text(&report, verbosity, &mut out, &mut errors)?;
+    }
     out.flush()?;
     Ok(report.status())
 }

@@ -5,7 +5,7 @@
 //! done in the directory that was opened. What somebody puts in the way of a path meanwhile leads nowhere.
 
 use std::ffi::{OsStr, OsString};
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -15,6 +15,7 @@ use std::sync::Arc;
 use rustix::fs::{
     AtFlags, CWD, FileType, Mode, OFlags, Stat, StatxAttributes, StatxFlags, fstat, openat, statat, statx,
 };
+use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
 
 use crate::Error;
 use crate::source::{Links, Source};
@@ -84,6 +85,58 @@ pub struct Name {
     name: OsString,
 }
 
+/// Where an output goes.
+#[derive(Debug)]
+pub enum Destination {
+    /// To this name, whether there is such a file or not.
+    Name(Name),
+    /// To what a process has open: a name in /proc, such as /proc/self/fd/1, where /dev/stdout leads. The file's name that
+    /// can be read there is no link that could be followed: it may be gone, or another file's by now, or none.
+    Descriptor(Name),
+}
+
+impl Destination {
+    /// Where an output called `path` goes: links at its end are followed as open(2) does where protected_symlinks is on
+    /// (proc_sys_fs(5)), so that in a directory such as /tmp nobody else's link leads elsewhere. There need be no such
+    /// file yet.
+    ///
+    /// # Errors
+    /// What the system answers; too many links, or one that must not be followed.
+    pub fn of(path: &Path) -> io::Result<Self> {
+        // As many as the kernel follows (path_resolution(7)).
+        const MOST_LINKS: usize = 40;
+        let mut path = path.to_owned();
+        for _ in 0..MOST_LINKS {
+            let name = path.file_name().ok_or(rustix::io::Errno::ISDIR)?.to_owned();
+            let above = directory_of(&path).to_owned();
+            let directory = openat(CWD, &above, DIRECTORY, Mode::empty())?;
+            if is_in_proc(&directory) {
+                return Ok(Self::Descriptor(Name { directory, name }));
+            }
+            let link = match statat(&directory, &name, AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Symlink => stat,
+                _ => return Ok(Self::Name(Name { directory, name })),
+            };
+            let around = fstat(&directory)?;
+            let shared = around.st_mode & (STICKY | OTHERS_WRITE) == STICKY | OTHERS_WRITE;
+            if shared && link.st_uid != rustix::process::geteuid().as_raw() && link.st_uid != around.st_uid {
+                let why = "a link of another user in a directory that everybody can write to is not followed";
+                return Err(io::Error::other(why));
+            }
+            let target = rustix::fs::readlinkat(&directory, &name, Vec::new())?;
+            path = above.join(OsStr::from_bytes(target.as_bytes()));
+        }
+        Err(rustix::io::Errno::LOOP.into())
+    }
+}
+
+/// PROC_SUPER_MAGIC (linux/magic.h).
+fn is_in_proc(directory: &OwnedFd) -> bool {
+    const PROC: u64 = 0x9fa0;
+    #[allow(clippy::unnecessary_cast, reason = "the field has other types on other architectures")]
+    rustix::fs::fstatfs(directory).is_ok_and(|stat| stat.f_type as u64 == PROC)
+}
+
 impl Name {
     /// What `path` names from `directory` on, without following links.
     fn below(mut directory: OwnedFd, path: &Path) -> io::Result<Self> {
@@ -100,42 +153,36 @@ impl Name {
         Ok(Self { directory, name })
     }
 
-    /// Where an output called `path` goes: links at its end are followed as open(2) does where protected_symlinks is on
-    /// (proc_sys_fs(5)), so that in a directory such as /tmp nobody else's link leads elsewhere. There need be no such
-    /// file yet.
-    ///
-    /// # Errors
-    /// What the system answers; too many links, or one that must not be followed.
-    pub fn of_output(path: &Path) -> io::Result<Self> {
-        // As many as the kernel follows (path_resolution(7)).
-        const MOST_LINKS: usize = 40;
-        let mut path = path.to_owned();
-        for _ in 0..MOST_LINKS {
-            let name = path.file_name().ok_or(rustix::io::Errno::ISDIR)?.to_owned();
-            let above = directory_of(&path).to_owned();
-            let directory = openat(CWD, &above, DIRECTORY, Mode::empty())?;
-            let link = match statat(&directory, &name, AtFlags::SYMLINK_NOFOLLOW) {
-                Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Symlink => stat,
-                _ => return Ok(Self { directory, name }),
-            };
-            let around = fstat(&directory)?;
-            let shared = around.st_mode & (STICKY | OTHERS_WRITE) == STICKY | OTHERS_WRITE;
-            if shared && link.st_uid != rustix::process::geteuid().as_raw() && link.st_uid != around.st_uid {
-                let why = "a link of another user in a directory that everybody can write to is not followed";
-                return Err(io::Error::other(why));
-            }
-            let target = rustix::fs::readlinkat(&directory, &name, Vec::new())?;
-            path = above.join(OsStr::from_bytes(target.as_bytes()));
-        }
-        Err(rustix::io::Errno::LOOP.into())
-    }
-
     /// Opens the file for reading; `None` if it has no ELF magic.
     ///
     /// # Errors
     /// As [`Source::open`].
     pub fn source(&self) -> Result<Option<Source>, Error> {
         Source::open_at(&self.directory, &self.name, Links::Refuse)
+    }
+
+    /// Opens a [`Destination::Descriptor`] to be written to. What this process has open is written where it stands: behind
+    /// what is there already.
+    ///
+    /// # Errors
+    /// What the system answers.
+    pub fn open_descriptor(&self) -> io::Result<File> {
+        let own = fs::read_link(self.directory_path())?;
+        let is_own = own.starts_with(format!("/proc/{}", std::process::id())) && own.ends_with("fd");
+        let number: Option<i32> = self.name.to_str().and_then(|name| name.parse().ok()).filter(|_| is_own);
+        let duplicate = match number {
+            Some(0) => Some(io::stdin().as_fd().try_clone_to_owned()?),
+            Some(1) => Some(io::stdout().as_fd().try_clone_to_owned()?),
+            Some(2) => Some(io::stderr().as_fd().try_clone_to_owned()?),
+            // Kernels before 5.6 have no such call, and some sandboxes forbid it.
+            Some(number) => pidfd_open(getpid(), PidfdFlags::empty())
+                .and_then(|own| pidfd_getfd(own, number, PidfdGetfdFlags::empty()))
+                .ok(),
+            None => None,
+        };
+        let flags = OFlags::WRONLY | OFlags::TRUNC | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let opened = duplicate.map_or_else(|| openat(&self.directory, &self.name, flags, Mode::empty()), Ok)?;
+        Ok(File::from(opened))
     }
 
     /// Device and inode number of what has the name now; a link is not followed.

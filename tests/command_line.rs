@@ -462,6 +462,85 @@ fn file_systems_that_the_kernel_makes_up_are_not_walked_into() -> Done {
 }
 
 /// Neither is what is empty worth an error.
+/// A run of `runpath set --output`, with standard output where the shell line says: `$RUN` is the run, `$LAB` the lab.
+fn output_in_shell(lab: &Lab, line: &str) -> Result<Ran, Failed> {
+    let run = "\"$BINARY\" runpath set /new \"$LAB/library\" --output";
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", &line.replace("$RUN", run)]).env("LAB", lab.root());
+    let output = command.env("BINARY", env!("CARGO_BIN_EXE_driver-runpath")).output()?;
+    let err = String::from_utf8_lossy(&output.stderr).into_owned();
+    Ok(Ran { status: output.status.code().unwrap_or(-1), out: String::new(), err })
+}
+
+#[test]
+fn an_output_that_leads_to_what_is_open_is_written_there_and_takes_no_name() -> Done {
+    use std::os::unix::fs::MetadataExt;
+    let lab = Lab::new()?;
+    let file = lab.fixture("x86_64/libplain.so", "library")?;
+    run("runpath set /new FILE --output FILE", &[&file, &lab.path("expected")]).expect(0)?;
+    let (input, expected) = (fs::read(&file)?, fs::read(lab.path("expected"))?);
+    let names = |lab: &Lab| -> Result<Vec<_>, Failed> {
+        let names = fs::read_dir(lab.root())?.map(|entry| entry.map(|entry| entry.file_name()));
+        let mut names = names.collect::<Result<Vec<_>, _>>()?;
+        names.sort();
+        Ok(names)
+    };
+    for to in ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1", "/proc/thread-self/fd/1"] {
+        // A regular file, also behind what it has, also where its name is gone; a pipe.
+        for (line, before) in [
+            (format!("exec > \"$LAB/to\"; $RUN {to}"), ""),
+            (format!("exec > \"$LAB/to\"; printf before; $RUN {to}"), "before"),
+            (format!("printf before > \"$LAB/to\"; exec >> \"$LAB/to\"; $RUN {to}"), "before"),
+            (
+                format!(
+                    "exec > \"$LAB/gone\"; exec 9< \"$LAB/gone\"; rm \"$LAB/gone\"; $RUN {to} && cat <&9 > \"$LAB/to\""
+                ),
+                "",
+            ),
+            (format!("$RUN {to} | cat > \"$LAB/to\""), ""),
+        ] {
+            fs::write(lab.path("to"), "")?;
+            let inode = fs::metadata(lab.path("to"))?.ino();
+            output_in_shell(&lab, &line)?.expect(0)?;
+            let wanted = [before.as_bytes(), &expected].concat();
+            same(fs::read(lab.path("to"))? == wanted, true, &line)?;
+            same(fs::metadata(lab.path("to"))?.ino(), inode, &line)?;
+            same(names(&lab)?, ["expected", "library", "to"].map(OsString::from).to_vec(), &line)?;
+        }
+    }
+    // Another number than those of the standard streams, and one that is not open.
+    output_in_shell(&lab, "exec 7> \"$LAB/to\"; printf before >&7; $RUN /dev/fd/7")?.expect(0)?;
+    same(fs::read(lab.path("to"))? == [b"before", &expected[..]].concat(), true, "descriptor 7")?;
+    let ran = output_in_shell(&lab, "$RUN /dev/fd/77")?.expect(1)?;
+    contains(&ran.err, "cannot open the output")?;
+    // A pipe with a name, and standard output at the file itself.
+    output_in_shell(&lab, "mkfifo \"$LAB/fifo\"; cat \"$LAB/fifo\" > \"$LAB/to\" & $RUN \"$LAB/fifo\" && wait")?
+        .expect(0)?;
+    same(fs::read(lab.path("to"))? == expected, true, "a pipe with a name")?;
+    same(fs::read(&file)? == input, true, "the input")?;
+    output_in_shell(&lab, "exec 1<> \"$LAB/library\"; $RUN /dev/stdout")?.expect(0)?;
+    same(fs::read(&file)? == expected, true, "an edit in place, and no report in it")?;
+    let ran = output_in_shell(&lab, "$RUN \"$LAB\"")?.expect(1)?;
+    contains(&ran.err, "cannot write the output: ")
+}
+
+#[test]
+fn each_command_that_walks_warns_of_a_pattern_that_excludes_nothing() -> Done {
+    let lab = Lab::new()?;
+    lab.fixture("x86_64/libopens.so", "t/libopens.so")?;
+    let absolute = lab.path("t/libopens.so").display().to_string();
+    for command in ["fix", "check", "audit", "gpu-code"] {
+        let ran =
+            run(&format!("{command} --exclude {absolute} --exclude lib*.so --exclude nothing FILE"), &[&lab.path("t")]);
+        let ran = ran.expect(0)?;
+        let warning = "warning: --exclude nothing matches nothing in the directories given\n";
+        same(ran.err.as_str(), warning, command)?;
+        let ran = run(&format!("{command} -qq --exclude nothing FILE"), &[&lab.path("t/libopens.so")]);
+        same(ran.err.as_str(), "", command)?;
+    }
+    Ok(())
+}
+
 #[test]
 fn an_empty_file_that_cannot_be_read_is_no_error() -> Done {
     use std::os::unix::fs::PermissionsExt;

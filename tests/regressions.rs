@@ -249,7 +249,7 @@ fn put(file: &mut [u8], at: usize, bytes: &[u8]) {
     file[at..at + bytes.len()].copy_from_slice(bytes);
 }
 
-use goblin::elf::dynamic::{DT_GNU_HASH, DT_HASH, DT_SYMTAB, DT_VERNEED, DT_VERSYM};
+use goblin::elf::dynamic::{DT_GNU_HASH, DT_HASH, DT_STRSZ, DT_SYMTAB, DT_VERNEED, DT_VERSYM};
 use goblin::elf::section_header::{SHT_GNU_VERNEED, SHT_GNU_VERSYM, SHT_STRTAB};
 
 #[test]
@@ -356,4 +356,43 @@ fn a_table_that_a_second_entry_leads_into_does_not_make_way() {
     put(&mut file, tables.value_at(DT_GNU_HASH), &(versions + 2).to_le_bytes());
     let said = planned(&file).expect_err("a refusal");
     assert!(said.contains("a second entry of the dynamic table leads into"), "{said}");
+}
+
+#[test]
+fn a_damaged_file_is_refused_with_what_is_wrong_with_it() {
+    let (file, tables) = library();
+    let field = |section: u32, at: usize| tables.header.e_shoff as usize + 64 * tables.section(section).0 + at;
+    // What the damage is, where a number is stored, and what is said.
+    let null = tables.segments.iter().position(|segment| segment.p_type == 0).expect("PT_NULL");
+    let null = tables.header.e_phoff as usize + 56 * null;
+    let cases: [(usize, &[u8], &str); 2] = [
+        (tables.value_at(DT_STRSZ), &0u64.to_le_bytes(), "DT_STRSZ is 0"),
+        (null, &2u32.to_le_bytes(), "more than one PT_DYNAMIC"),
+    ];
+    for (at, bytes, says) in cases {
+        let mut file = file.clone();
+        put(&mut file, at, bytes);
+        let said = planned(&file).expect_err("a refusal");
+        assert!(said.contains(says), "{said}");
+    }
+    // A second header that calls itself .dynamic is none, and stays.
+    let mut file = file.clone();
+    put(&mut file, field(SHT_GNU_VERSYM, 4), &6u32.to_le_bytes());
+    assert!(planned(&file).is_ok());
+}
+
+#[test]
+fn versions_in_what_looks_like_padding_are_not_written_over() {
+    let mut spec = packed(&[GnuHash, DynSym, DynStr, Zeros(0x100), VerSym, VerNeed], &[Header::Loads, Header::Dynamic]);
+    spec.loads[0].file_gap = 0x400;
+    let mut file = spec.build().expect("a file");
+    let tables = Elf64::of(&file);
+    let strings = tables.section(SHT_STRTAB).1;
+    assert_eq!(planned(&file).map(|plan| plan.moves.len()), Ok(0));
+    // A record of zeros is one, and the last.
+    let middle = strings.sh_addr + strings.sh_size + 16;
+    put(&mut file, tables.value_at(DT_VERNEED), &middle.to_le_bytes());
+    let plan = planned(&file).expect("another place");
+    let at = strings.sh_offset + strings.sh_size + 16;
+    assert!(plan.edits.iter().all(|edit| edit.range().end.0 <= at || edit.at.0 > at), "{:?}", plan.edits);
 }

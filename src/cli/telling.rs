@@ -5,7 +5,8 @@ use clap::Args;
 /// Options of commands that change nothing and say something of each file.
 #[derive(Debug, Args)]
 pub struct Telling {
-    /// Pass over what matches, in directories: a name, or with a slash a path from PATH on.
+    /// Pass over what matches, in directories: a name, or with a slash a path, from PATH on, as it is printed, or
+    /// absolute.
     #[arg(long, value_name = "GLOB")]
     pub exclude: Vec<String>,
 

@@ -4,8 +4,9 @@ use std::ops::Range;
 
 use object::elf;
 use serde::Deserialize;
+use serde::de::{Deserializer, IgnoredAny, SeqAccess, Visitor};
 
-use super::{DriverNames, Evidence, EvidenceKind};
+use super::{DriverNames, Evidence, EvidenceKind, MOST};
 use crate::elf::{FileOffset, Image, Notes};
 
 const OWNER: &[u8] = b"FDO\0";
@@ -15,12 +16,21 @@ const SECTION: &str = ".note.dlopen";
 /// A file can be made of nothing but broken notes.
 const MOST_WARNINGS: usize = 10;
 
+/// Bytes of a name that can be opened (PATH_MAX with its NUL, linux/limits.h); longer ones are passed over.
+const LONGEST_NAME: usize = 4095;
+
+/// Bytes that are kept of what is only shown.
+const LONGEST_TEXT: usize = 1000;
+
 /// One element of the note.
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct Declared {
+    #[serde(deserialize_with = "sonames")]
     pub(crate) soname: Vec<String>,
     /// `required`, `recommended` or `suggested`.
+    #[serde(default, deserialize_with = "text")]
     pub(crate) priority: Option<String>,
+    #[serde(default, deserialize_with = "text")]
     pub(crate) description: Option<String>,
 }
 
@@ -34,9 +44,11 @@ pub(super) fn declared(image: &Image<'_>, names: &DriverNames, warnings: &mut Ve
     drivers.map(|(what, place, offset)| Evidence { kind: EvidenceKind::DlopenNote, what, place, offset }).collect()
 }
 
-/// All that the file declares, with the section and the place of the note.
+/// What the file declares, with the section and the place of the note: up to about a thousand names, with a warning where
+/// there are more.
 pub(crate) fn elements(image: &Image<'_>, warnings: &mut Vec<String>) -> Vec<(Declared, String, FileOffset)> {
     let mut found = Vec::new();
+    let mut weight = 0usize;
     for (place, range, align) in note_ranges(image) {
         let Some(bytes) = image.bytes(&range) else { continue };
         let mut is_ours = place == SECTION;
@@ -51,7 +63,15 @@ pub(crate) fn elements(image: &Image<'_>, warnings: &mut Vec<String>) -> Vec<(De
             }
             let offset = FileOffset(range.start.0.saturating_add(note.desc_at as u64));
             match read(note.desc) {
-                Ok(all) => found.extend(all.into_iter().map(|declared| (declared, place.clone(), offset))),
+                Ok(List { kept, is_cut }) => {
+                    weight = kept.iter().map(Declared::weight).fold(weight, usize::saturating_add);
+                    found.extend(kept.into_iter().map(|declared| (declared, place.clone(), offset)));
+                    if is_cut || weight > MOST {
+                        warnings
+                            .push(format!("its dlopen notes declare more than {MOST} libraries; only some are listed"));
+                        return found;
+                    }
+                }
                 Err(error) => warnings.push(format!("its dlopen note at {offset} cannot be read: {error}")),
             }
         }
@@ -65,9 +85,86 @@ pub(crate) fn elements(image: &Image<'_>, warnings: &mut Vec<String>) -> Vec<(De
 }
 
 /// The elements in a note's descriptor: JSON with NULs behind it.
-fn read(desc: &[u8]) -> serde_json::Result<Vec<Declared>> {
+fn read(desc: &[u8]) -> serde_json::Result<List<Declared>> {
     let end = desc.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
     serde_json::from_slice(desc.get(..end).unwrap_or_default())
+}
+
+/// A list of which no more is kept than a report has room for.
+struct List<T> {
+    kept: Vec<T>,
+    is_cut: bool,
+}
+
+/// What an element counts for.
+trait Weigh {
+    fn weight(&self) -> usize;
+}
+
+impl Weigh for String {
+    fn weight(&self) -> usize {
+        1
+    }
+}
+
+impl Weigh for Declared {
+    fn weight(&self) -> usize {
+        // One without names takes memory, too.
+        self.soname.len().max(1)
+    }
+}
+
+impl<'de, T: Deserialize<'de> + Weigh> Deserialize<'de> for List<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(ListVisitor(std::marker::PhantomData))
+    }
+}
+
+struct ListVisitor<T>(std::marker::PhantomData<T>);
+
+impl<'de, T: Deserialize<'de> + Weigh> Visitor<'de> for ListVisitor<T> {
+    type Value = List<T>;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a list")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<List<T>, A::Error> {
+        let (mut kept, mut weight) = (Vec::new(), 0usize);
+        while weight <= MOST {
+            let Some(element) = list.next_element::<T>()? else { return Ok(List { kept, is_cut: false }) };
+            weight = weight.saturating_add(element.weight());
+            kept.push(element);
+        }
+        // The rest must be JSON all the same.
+        let mut is_cut = false;
+        while list.next_element::<IgnoredAny>()?.is_some() {
+            is_cut = true;
+        }
+        Ok(List { kept, is_cut })
+    }
+}
+
+/// Names that can be opened.
+fn sonames<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    let mut names = List::<String>::deserialize(deserializer)?.kept;
+    names.retain(|name| name.len() <= LONGEST_NAME);
+    Ok(names)
+}
+
+/// Text, cut where it is too long to be shown.
+fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let text = Option::<String>::deserialize(deserializer)?;
+    Ok(text.map(|mut text| {
+        if let Some(end) =
+            (0..=LONGEST_TEXT).rev().find(|end| text.is_char_boundary(*end)).filter(|_| text.len() > LONGEST_TEXT)
+        {
+            text.truncate(end);
+            text.push('…');
+        }
+        text.shrink_to_fit();
+        text
+    }))
 }
 
 /// Name, place and alignment of the note sections; without section headers, of the `PT_NOTE` segments.
@@ -100,7 +197,7 @@ mod tests {
         let desc = br#"[{"feature":"cuda","priority":"suggested","soname":["libcuda.so.1","libcuda.so"]},
             {"soname":["libnvidia-ml.so.1"]}]"#;
         let padded = [&desc[..], b"\0\0\0"].concat();
-        let all = read(&padded).expect("JSON");
+        let all = read(&padded).expect("JSON").kept;
         let sonames: Vec<String> = all.iter().flat_map(|declared| declared.soname.clone()).collect();
         assert_eq!(sonames, ["libcuda.so.1", "libcuda.so", "libnvidia-ml.so.1"]);
         assert_eq!(all[0].priority.as_deref(), Some("suggested"));
@@ -112,5 +209,23 @@ mod tests {
             assert!(read(desc.as_bytes()).is_err(), "{desc}");
         }
         assert!(read("[".repeat(1_000_000).as_bytes()).is_err());
+    }
+
+    #[test]
+    fn of_endless_lists_and_texts_a_part_is_kept() {
+        let names = |count| (0..count).map(|n| format!("\"libcuda.so.{n}\"")).collect::<Vec<_>>().join(",");
+        let long = "ü".repeat(2000);
+        let desc = format!(r#"[{{"description":"{long}","soname":[{}]}},{{"soname":["libx.so"]}}]"#, names(5000));
+        let all = read(desc.as_bytes()).expect("JSON");
+        assert!(all.is_cut);
+        assert_eq!(all.kept.len(), 1);
+        assert_eq!(all.kept[0].soname.len(), MOST + 1);
+        assert_eq!(all.kept[0].description.as_deref(), Some(&*format!("{}…", "ü".repeat(500))));
+        let many = vec![r#"{"soname":[]}"#; 5000].join(",");
+        assert_eq!(read(format!("[{many}]").as_bytes()).expect("JSON").kept.len(), MOST + 1);
+        assert!(!read(format!(r#"[{{"soname":[{}]}}]"#, names(MOST)).as_bytes()).expect("JSON").is_cut);
+        assert!(read(format!(r#"[{many}] x"#).as_bytes()).is_err());
+        let name = "x".repeat(5000);
+        assert_eq!(read(format!(r#"[{{"soname":["{name}"]}}]"#).as_bytes()).expect("JSON").kept[0].soname, [""; 0]);
     }
 }

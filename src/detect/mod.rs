@@ -22,6 +22,9 @@ pub use purpose::Purpose;
 use regions::{Regions, regions};
 use strings::Search;
 
+/// No report lists more evidence of a file than about this. A file can be made of nothing but names.
+const MOST: usize = 1000;
+
 /// The functions that open a library at run time. Aliases of glibc's own (`__libc_dlopen_mode`) are for glibc alone.
 pub(crate) const OPENERS: [&[u8]; 2] = [b"dlopen", b"dlmopen"];
 
@@ -94,7 +97,11 @@ impl Detection {
 
 /// Looks for evidence in `image`.
 pub fn detect(image: &Image<'_>, names: &DriverNames, depth: Depth) -> Detection {
-    let mut found = Detection { evidence: needed::needed(image, names), ..Detection::default() };
+    let (evidence, is_all) = needed::needed(image, names);
+    let mut found = Detection { evidence, ..Detection::default() };
+    if !is_all {
+        found.warnings.push(format!("it needs more than {MOST} driver libraries; only so many are listed"));
+    }
     if depth == Depth::First && found.is_enough(depth) {
         return found;
     }
@@ -112,6 +119,9 @@ pub fn detect(image: &Image<'_>, names: &DriverNames, depth: Depth) -> Detection
     let strings = search.run(&list, !found.evidence.is_empty());
     found.searched = strings.searched;
     found.evidence.extend(strings.evidence);
+    if strings.is_cut {
+        found.warnings.push(format!("it names driver libraries in more than {MOST} ways; only so many are listed"));
+    }
     if !found.is_enough(depth) && limited {
         found.warnings.push("only the first 2 GiB of its code and data were searched".to_owned());
     }

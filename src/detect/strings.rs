@@ -15,10 +15,7 @@ use super::immediates::{Start, TAILS, built_name, start};
 use super::regions::Region;
 use super::vectors::Cuts;
 use super::wide::{self, wide_name};
-use super::{Depth, DriverNames, Evidence, EvidenceKind};
-
-/// No report lists more. A file can be made of nothing but names.
-const MOST: usize = 1000;
+use super::{Depth, DriverNames, Evidence, EvidenceKind, MOST};
 
 /// So many constants are followed up. Code can be made of nothing but starts of names.
 const MOST_STARTS: usize = 10_000;
@@ -104,6 +101,8 @@ pub(super) struct Found {
     pub(super) evidence: Vec<Evidence>,
     /// Bytes that were searched.
     pub(super) searched: u64,
+    /// Whether there may be more evidence than is listed.
+    pub(super) is_cut: bool,
 }
 
 /// One pass over a file.
@@ -156,7 +155,8 @@ impl Search<'_> {
                 if known.insert((what.clone(), place.clone())) {
                     found.evidence.push(Evidence { kind, what, place, offset });
                 }
-                if self.depth != Depth::All || found.evidence.len() == MOST {
+                found.is_cut = found.evidence.len() == MOST;
+                if self.depth != Depth::All || found.is_cut {
                     found.searched += at as u64;
                     return found;
                 }

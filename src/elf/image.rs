@@ -1,6 +1,5 @@
 //! The header tables of a dynamic ELF file as plain values.
 
-use std::collections::HashMap;
 use std::ops::{Deref, Range};
 
 use object::Endianness;
@@ -77,14 +76,35 @@ pub struct DynamicTable {
     pub capacity: usize,
     /// Index of `PT_DYNAMIC` in the program header table.
     pub segment: usize,
-    /// The last entry with each tag: a table can have a million entries, and is asked for each section.
-    last: HashMap<elf::DynamicTag, usize>,
+    /// For each tag of [`LOOKED_UP`], the last entry that has it.
+    last: [Option<usize>; LOOKED_UP.len()],
 }
+
+/// Tags that are asked for once for each section, of which a file can have as many as a table has entries.
+const LOOKED_UP: [elf::DynamicTag; 14] = [
+    elf::DT_HASH,
+    elf::DT_SYMTAB,
+    elf::DT_RELA,
+    elf::DT_RELASZ,
+    elf::DT_REL,
+    elf::DT_RELSZ,
+    elf::DT_PLTRELSZ,
+    elf::DT_JMPREL,
+    elf::DT_RELRSZ,
+    elf::DT_RELR,
+    elf::DT_GNU_HASH,
+    elf::DT_VERSYM,
+    elf::DT_VERDEF,
+    elf::DT_VERNEED,
+];
 
 impl DynamicTable {
     /// The last entry with `tag`: loaders fill an array by tag, so that the last one counts (glibc, elf/get-dynamic-info.h).
     pub fn position(&self, tag: elf::DynamicTag) -> Option<usize> {
-        self.last.get(&tag).copied()
+        match LOOKED_UP.iter().position(|known| *known == tag) {
+            Some(known) => self.last.get(known).copied().flatten(),
+            None => self.entries.iter().rposition(|entry| entry.tag == tag),
+        }
     }
 
     /// The value of the entry that counts for `tag`.
@@ -394,6 +414,11 @@ fn parse_dynamic<H: Class>(headers: &Headers, data: &[u8]) -> Result<DynamicTabl
     // The first DT_NULL, which ended `entries`, and those right behind it.
     let nulls = all.take_while(|entry| entry.tag == elf::DT_NULL).count().saturating_add(1);
     let capacity = entries.len().saturating_add(nulls);
-    let last = entries.iter().enumerate().map(|(index, entry)| (entry.tag, index)).collect();
+    let mut last = [None; LOOKED_UP.len()];
+    for (index, entry) in entries.iter().enumerate() {
+        if let Some(place) = LOOKED_UP.iter().position(|tag| *tag == entry.tag).and_then(|known| last.get_mut(known)) {
+            *place = Some(index);
+        }
+    }
     Ok(DynamicTable { entries, offset: place.offset, addr: place.vaddr, capacity, segment, last })
 }

@@ -10,10 +10,10 @@ use object::elf;
 use super::draft::Draft;
 use super::dynamic::EntryFor;
 use super::liveness::{Liveness, Record, version_records};
-use super::movable::{MOVABLE_SEGMENTS, named_places};
+use super::movable::{MOVABLE_SEGMENTS, NAMED, TABLES, named_places};
 use super::room::within;
 use super::{NoFit, Refusal};
-use crate::elf::{FileOffset, Image, Segment, Vaddr, overlap};
+use crate::elf::{FileOffset, Image, Section, Segment, Vaddr, overlap};
 
 /// A table that an edit may write to, with its name.
 type Table = (&'static str, Option<Range<FileOffset>>);
@@ -24,6 +24,7 @@ pub(super) fn check(image: &Image<'_>, entry: EntryFor) -> Result<(), Refusal> {
     if image.strings.is_empty() {
         return Err(Refusal::Empty);
     }
+    check_repeated(image)?;
     let tables = tables(image, entry);
     for (index, (name, range)) in tables.iter().enumerate() {
         if let Some(range) = range {
@@ -49,6 +50,21 @@ pub(super) fn check(image: &Image<'_>, entry: EntryFor) -> Result<(), Refusal> {
         check_free_of(&tables, "a note or another segment", &segment.file_range())?;
     }
     check_moving(image, &tables)
+}
+
+/// Refuses a file that names a table or a search path again and again: an edit looks at each, and changes each.
+fn check_repeated(image: &Image<'_>) -> Result<(), Refusal> {
+    // Editors that repeat an entry repeat it once.
+    const MOST: usize = 100;
+    let is_edited = |tag| matches!(tag, elf::DT_RPATH | elf::DT_RUNPATH | elf::DT_STRSZ) || NAMED.contains(&tag);
+    let entries = image.dynamic.entries.iter().filter(|entry| is_edited(entry.tag)).count();
+    let is_table = |section: &&Section| TABLES.iter().any(|(kind, _)| *kind == section.kind);
+    if entries > MOST || image.sections.iter().filter(is_table).count() > MOST {
+        return Err(Refusal::Repeated(MOST));
+    }
+    // glibc takes the last one (elf/rtld.c), other programs the first.
+    let dynamic = image.segments.iter().filter(|segment| segment.kind == elf::PT_DYNAMIC);
+    if dynamic.count() > 1 { Err(Refusal::TwoDynamic) } else { Ok(()) }
 }
 
 /// What edits write to.

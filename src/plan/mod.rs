@@ -209,6 +209,14 @@ pub enum Refusal {
     /// There is no string table to speak of.
     #[error("its dynamic string table has no bytes: DT_STRSZ is 0")]
     Empty,
+    /// More entries or sections than this name a search path or a table.
+    #[error(
+        "more than {0} entries of its dynamic table, or sections, are search paths and tables, where loaders look at one of each"
+    )]
+    Repeated(usize),
+    /// Which dynamic table counts depends on who reads.
+    #[error("it has more than one PT_DYNAMIC, of which glibc takes the last and other programs the first")]
+    TwoDynamic,
     /// The string table cannot move nor grow: it ends too early.
     #[error(
         "{0} names a string outside the dynamic string table, of DT_STRSZ bytes; loaders find it all the same, but not \

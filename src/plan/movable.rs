@@ -149,7 +149,7 @@ pub(super) fn named_places<'i>(
 }
 
 /// Entries with the address of a table.
-const NAMED: [elf::DynamicTag; 11] = [
+pub(super) const NAMED: [elf::DynamicTag; 11] = [
     elf::DT_STRTAB,
     elf::DT_SYMTAB,
     elf::DT_HASH,
@@ -174,7 +174,7 @@ pub(super) const MOVABLE_SEGMENTS: [elf::ProgramType; 6] = [
 ];
 
 /// Tables that are found through one `DT_*` entry with their address.
-const TABLES: [(elf::SectionType, elf::DynamicTag); 6] = [
+pub(super) const TABLES: [(elf::SectionType, elf::DynamicTag); 6] = [
     (elf::SHT_GNU_HASH, elf::DT_GNU_HASH),
     (elf::SHT_HASH, elf::DT_HASH),
     (elf::SHT_DYNSYM, elf::DT_SYMTAB),
