@@ -511,7 +511,7 @@ fn an_output_that_leads_to_what_is_open_is_written_there_and_takes_no_name() -> 
     // Another number than those of the standard streams, and one that is not open.
     output_in_shell(&lab, "exec 7> \"$LAB/to\"; printf before >&7; $RUN /dev/fd/7")?.expect(0)?;
     same(fs::read(lab.path("to"))? == [b"before", &expected[..]].concat(), true, "descriptor 7")?;
-    let ran = output_in_shell(&lab, "$RUN /dev/fd/77")?.expect(1)?;
+    let ran = output_in_shell(&lab, "$RUN /dev/fd/77")?.expect(2)?;
     contains(&ran.err, "cannot open the output")?;
     // A pipe with a name, and standard output at the file itself.
     output_in_shell(&lab, "mkfifo \"$LAB/fifo\"; cat \"$LAB/fifo\" > \"$LAB/to\" & $RUN \"$LAB/fifo\" && wait")?
@@ -520,7 +520,7 @@ fn an_output_that_leads_to_what_is_open_is_written_there_and_takes_no_name() -> 
     same(fs::read(&file)? == input, true, "the input")?;
     output_in_shell(&lab, "exec 1<> \"$LAB/library\"; $RUN /dev/stdout")?.expect(0)?;
     same(fs::read(&file)? == expected, true, "an edit in place, and no report in it")?;
-    let ran = output_in_shell(&lab, "$RUN \"$LAB\"")?.expect(1)?;
+    let ran = output_in_shell(&lab, "$RUN \"$LAB\"")?.expect(2)?;
     contains(&ran.err, "cannot write the output: ")
 }
 

@@ -4,6 +4,8 @@ mod support;
 
 #[path = "hostile/journals.rs"]
 mod journals;
+#[path = "hostile/kills.rs"]
+mod kills;
 #[path = "hostile/mutants.rs"]
 mod mutants;
 #[path = "hostile/neighbours.rs"]
@@ -17,6 +19,7 @@ type Done = Result<(), Failed>;
 
 fn main() {
     let mut trials = journals::trials();
+    trials.extend(kills::trials());
     trials.extend(neighbours::trials());
     trials.extend(system::trials());
     trials.extend(mutants::trials());
