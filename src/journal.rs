@@ -207,7 +207,7 @@ impl Journal {
             record.extend_from_slice(block.piece);
         }
         let is_complete = last.number.checked_add(1) == Some(last.count);
-        Some(Self { start, is_complete, undo: decode(&record, last.old_len, is_complete)? })
+        Some(Self { start, is_complete, undo: decode(&record, &last, is_complete)? })
     }
 
     /// The length that the file had, in bytes: not more than it has now.
@@ -442,14 +442,25 @@ impl<'a> Block<'a> {
 }
 
 /// The record of a journal; the rest of the last block is zero. `None` where an entry does not lie in the file as it was.
-fn decode(record: &[u8], old_len: u64, is_complete: bool) -> Option<Undo> {
+fn decode(record: &[u8], last: &Block<'_>, is_complete: bool) -> Option<Undo> {
+    let old_len = last.old_len;
     let (&[power, rpath, has_path], rest) = record.split_first_chunk::<3>()?;
     let (len, rest) = rest.split_first_chunk::<8>()?;
-    let (path, rest) = rest.split_at_checked(usize::try_from(u64::from_le_bytes(*len)).ok()?)?;
+    let len = usize::try_from(u64::from_le_bytes(*len)).ok()?;
     let tag = if rpath == 0 { Tag::Runpath } else { Tag::Rpath };
+    let (path, rest) = match rest.split_at_checked(len) {
+        Some((path, rest)) => (path.to_vec(), rest),
+        // Cut off within the path. Where a plan puts it depends on its length alone, and no edit has begun.
+        None if !is_complete && len <= (last.count as usize).checked_mul(BLOCK)? => {
+            let mut path = rest.to_vec();
+            path.resize(len, b'/');
+            (path, &[][..])
+        }
+        None => return None,
+    };
     Some(Undo {
         old_len,
-        change: Change { tag, path: (has_path != 0).then(|| path.to_vec()) },
+        change: Change { tag, path: (has_path != 0).then_some(path) },
         durability: if power == 0 { Durability::Process } else { Durability::Power },
         ranges: if is_complete { decode_ranges(rest, old_len)? } else { Vec::new() },
     })

@@ -26,6 +26,7 @@ pub fn trials() -> Vec<Trial> {
         Trial::test("an_interrupted_edit_of_a_file_that_loads_no_driver_is_taken_back_and_told", not_a_loader),
         Trial::test("a_dry_run_and_the_input_of_an_output_keep_an_interrupted_edit", kept),
         Trial::test("a_protected_file_keeps_an_interrupted_edit", protected),
+        Trial::test("a_journal_that_ends_anywhere_even_within_the_path_is_taken_back", cut_off),
         Trial::test("an_edit_interrupted_while_it_was_taken_back_is_taken_back", while_rolling_back),
         Trial::test("after_a_power_failure_any_part_of_a_synced_edit_is_taken_back", after_a_power_failure),
         trial("an_edit_of_another_tool_after_a_kill_is_kept", &["cc", "patchelf", "strace"], overtaken),
@@ -249,6 +250,32 @@ fn protected() -> Done {
     fs::write(lab.path("clean"), &sample.original)?;
     driver_runpath([OsStr::new("fix"), lab.path("clean").as_os_str()]).expect(0)?;
     same(fs::read(&path)? == fs::read(lab.path("clean"))?, true, "the copy")
+}
+
+fn cut_off() -> Done {
+    let lab = Lab::new()?;
+    let long = format!("/run/opengl-driver/lib:/{}", "p".repeat(9000));
+    for name in ["x86_64/libopens.so", "i386/program", "ppc64/libneeds.so", "aarch64/program-no-pie"] {
+        let sample = Interrupted::of(sample(name), long.as_bytes(), Durability::Process);
+        let blocks = sample.undo.encode();
+        same(blocks.len() > 2 * BLOCK, true, "the path takes several blocks")?;
+        for written in (BLOCK..blocks.len()).step_by(BLOCK) {
+            let mut bytes = sample.original.clone();
+            bytes.resize(Undo::place(sample.plan.new_len).ok_or("no place")? as usize, 0);
+            bytes.extend(&blocks[..written]);
+            same(obeyed(&bytes).as_ref() == Some(&sample.original), true, "taken back")?;
+            let path = lab.path("file");
+            fs::write(&path, &bytes)?;
+            contains(&driver_runpath([OsStr::new("check"), path.as_os_str()]).err, "killed while it edited")?;
+            let run = driver_runpath([OsStr::new("runpath"), OsStr::new("shrink"), path.as_os_str()]).expect(0)?;
+            contains(&run.err, "took back the edit of a run that was killed")?;
+            same(fs::read(&path)?.len(), sample.original.len(), "what has grown is cut off")?;
+            // What is not zero behind the file is somebody's.
+            *bytes.get_mut(sample.original.len() + 1).ok_or("no growth")? = 1;
+            same(obeyed(&bytes), None, "bytes of others")?;
+        }
+    }
+    Ok(())
 }
 
 /// Each piece is put back from its end to its start, the last one first.
