@@ -196,6 +196,7 @@ fn in_place(opened: Opened, first: Option<Plan>, later: &[Change], durability: D
     if first.is_none() && !opened.is_interrupted() {
         return Ok(());
     }
+    Privileges::check_writers(opened.source.file())?;
     let file = opened.source.open_for_writing()?;
     let privileges = Privileges::of(&file)?;
     let Opened { source, interrupted } = opened;

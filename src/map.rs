@@ -1,8 +1,10 @@
-//! Maps of files, and what the kernel answers where a mapped file is cut off: the only `unsafe` code of the crate.
+//! Maps of files, what the kernel answers where a mapped file is cut off, and who else writes to one: the only `unsafe` code
+//! of the crate.
 
 use std::fs::File;
 use std::io;
 use std::ops::{Deref, DerefMut};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -118,6 +120,20 @@ impl<'f> EditMap<'f> {
             }
         }
         Ok(())
+    }
+}
+
+/// Whether some process has `file`, open here for reading alone, open or mapped for writing. `None` where neither the file
+/// system nor the rights of this process tell: the question is whether a read lease is to be had (fcntl(2), `F_SETLEASE`).
+pub fn is_open_for_writing(file: &File) -> Option<bool> {
+    let lease = |kind: libc::c_int| {
+        // SAFETY: the descriptor is open for as long as `file` is borrowed, and no pointer is passed.
+        let answer = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, kind) };
+        if answer == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    };
+    match lease(libc::F_RDLCK) {
+        Ok(()) => lease(libc::F_UNLCK).ok().map(|()| false),
+        Err(error) => (error.kind() == io::ErrorKind::WouldBlock).then_some(true),
     }
 }
 

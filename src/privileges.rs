@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use crate::Error;
+use crate::map::is_open_for_writing;
 
 /// Where capabilities(7) of a file are kept.
 const CAPABILITY: &str = "security.capability";
@@ -34,6 +35,22 @@ impl Privileges {
             return Err(Error::Protected(what.to_owned()));
         }
         Ok(privileges)
+    }
+
+    /// Whether bits that an edit costs could be given back: not where somebody has had the file open for writing since
+    /// before it had them, for a write during the edit would look like ours. `file` is open for reading alone.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; [`Error::Protected`].
+    pub fn check_writers(file: &File) -> Result<(), Error> {
+        let mode = file.metadata().map_err(Error::io("cannot stat"))?.mode();
+        let has_some = mode & (SET_USER_ID | SET_GROUP_ID) != 0 || capability(file).is_some();
+        if has_some && is_open_for_writing(file) == Some(true) {
+            let what =
+                "it is set-user-ID or set-group-ID or has capabilities, and another process has it open for writing";
+            return Err(Error::Protected(what.to_owned()));
+        }
+        Ok(())
     }
 
     fn a_stranger_may_gain(&self, stat: &Metadata) -> bool {

@@ -23,11 +23,38 @@ pub fn trials() -> Vec<Trial> {
         Trial::test("a_directory_exchanged_for_a_link_leads_nowhere", swapped_directory),
         Trial::test("another_file_under_the_name_is_left_alone", swapped_for_a_file),
         Trial::test("a_run_waits_for_an_editor_that_ends", waits),
+        Trial::test("a_privileged_file_that_somebody_can_still_write_to_is_left_alone", old_descriptor),
         root_trial("who_can_only_read_a_file_stops_no_run_for_long", &["setpriv", "flock"], reader_locks),
         root_trial("a_link_in_a_directory_for_everybody_is_not_followed_to_an_output", &[], sticky),
         root_trial("a_bind_mount_adds_no_name", &["unshare", "mount"], bind_mount),
         root_trial("names_of_a_file_in_a_lower_layer_stay_names_of_one_file", &["unshare", "mount"], overlay),
     ]
+}
+
+/// Open for writing from before the file was set-user-ID; and mapped.
+fn old_descriptor() -> Done {
+    let lab = Lab::new()?;
+    let file = lab.fixture("x86_64/libopens.so", "libopens.so")?;
+    let before = fs::read(&file)?;
+    let mode = |mode| fs::set_permissions(&file, fs::Permissions::from_mode(mode));
+    let fix = || driver_runpath([OsStr::new("fix"), file.as_os_str()]);
+    let held = fs::OpenOptions::new().read(true).write(true).open(&file)?;
+    mode(0o4755)?;
+    let mapped = memmap2::MmapOptions::new().map_raw(&held)?;
+    let refused = || -> Done {
+        contains(&fix().expect(1)?.err, "another process has it open for writing")?;
+        same(fs::read(&file)? == before, true, "bytes")?;
+        same(fs::metadata(&file)?.mode() & 0o7777, 0o4755, "mode")
+    };
+    refused()?;
+    drop(held);
+    refused()?;
+    drop(mapped);
+    // Who only reads it is nobody's harm.
+    let _reader = fs::File::open(&file)?;
+    fix().expect(0)?;
+    same(fs::read(&file)? != before, true, "the file")?;
+    same(fs::metadata(&file)?.mode() & 0o7777, 0o4755, "its mode")
 }
 
 /// A run that waits for the lock on a file which this process holds.
