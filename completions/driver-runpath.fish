@@ -89,7 +89,7 @@ complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand audit" -l 
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand audit" -l driver-link -d 'The link to the running driver' -r
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand audit" -l driver-lib -d 'A further SONAME that counts as a driver library' -r
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand audit" -l group -d 'A further group of names that count as driver libraries' -r -f -a "graphics\t'What libglvnd and the loaders of Vulkan, OpenCL, VA-API, VDPAU and Level Zero look for in the driver directory'"
-complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand audit" -l exclude -d 'Pass over what matches, in directories: a name, or with a slash a path from PATH on' -r
+complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand audit" -l exclude -d 'Pass over what matches, in directories: a name, or with a slash a path, from PATH on, as it is printed, or absolute' -r
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand audit" -l color -d 'When the report is coloured; auto: on a terminal, unless NO_COLOR and its like say otherwise' -r -f -a "auto\t'On a terminal'
 always\t'As on a terminal, wherever it goes'
 never\t'Not at all'"
@@ -102,7 +102,7 @@ complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand audit" -l 
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand audit" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand audit" -s V -l version -d 'Print version'
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand gpu-code" -l require -d 'GPUs on which each file must run: 8.6, 86 or sm_86; with +PTX behind it, on all later ones, too. 9.0a asks for code with all that such a GPU can do. A name such as gfx90a is for files with code for AMD\'s GPUs' -r
-complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand gpu-code" -l exclude -d 'Pass over what matches, in directories: a name, or with a slash a path from PATH on' -r
+complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand gpu-code" -l exclude -d 'Pass over what matches, in directories: a name, or with a slash a path, from PATH on, as it is printed, or absolute' -r
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand gpu-code" -l color -d 'When the report is coloured; auto: on a terminal, unless NO_COLOR and its like say otherwise' -r -f -a "auto\t'On a terminal'
 always\t'As on a terminal, wherever it goes'
 never\t'Not at all'"

@@ -39,6 +39,9 @@ pub fn trials() -> Vec<Trial> {
     vec![
         trial("damaged_files_end_no_run_and_are_never_made_worse", &["prlimit", "timeout"], mutants),
         Trial::test("no_damaged_file_is_taken_for_a_defect_of_the_program", planned),
+        Trial::test("another_editor_is_counted_beside_ours", beside)
+            .with_kind("needs DRIVER_RUNPATH_PEER")
+            .with_ignored_flag(std::env::var_os("DRIVER_RUNPATH_PEER").is_none()),
     ]
 }
 
@@ -140,6 +143,51 @@ fn run(tree: &Path, originals: &BTreeMap<PathBuf, Vec<u8>>, tally: &mut BTreeMap
     Ok(())
 }
 
+/// What another patchelf makes of the same files, and what ours does; for figures, nothing is asked of it.
+fn beside() -> Done {
+    let count = number("DRIVER_RUNPATH_MUTANTS", 20_000) as usize;
+    let mut numbers = Numbers(number("DRIVER_RUNPATH_SEED", 0).wrapping_add(99));
+    let sources = sources()?;
+    let peer = std::env::var_os("DRIVER_RUNPATH_PEER").ok_or("no DRIVER_RUNPATH_PEER")?;
+    let (ours, lab) = (env!("CARGO_BIN_EXE_driver-runpath").into(), super::support::lab::Lab::new()?);
+    let mut tally: BTreeMap<(&str, &str), usize> = BTreeMap::new();
+    for _ in 0..count {
+        let bytes = mutant(&sources, &mut numbers);
+        for (name, editor) in [("peer", &peer), ("ours", &ours)] {
+            let path = lab.path("file");
+            fs::write(&path, &bytes)?;
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
+            let start = std::time::Instant::now();
+            let mut command = Command::new("timeout");
+            command.args(["-s", "KILL", "10"]).arg(editor);
+            let status = command.args(["--set-rpath", "/run/opengl-driver/lib"]).arg(&path).output()?.status;
+            let mut add = |what| *tally.entry((name, what)).or_default() += 1;
+            match status.code() {
+                Some(0) => add("done"),
+                Some(124 | 137) => add("stopped after 10 s"),
+                Some(code) if code < 128 => add("error"),
+                _ => add("crash"),
+            }
+            let after = fs::read(&path)?;
+            if start.elapsed().as_secs() >= 2 {
+                add("over 2 s");
+            }
+            if after != bytes && !status.success() {
+                add("changed after an error");
+            }
+            let asked = after != bytes && is_loadable(&bytes);
+            if asked && always_loads(&path, &bytes)? {
+                add("loaded before, asked again");
+                if !loads(&path, &after)? {
+                    add("loads no longer");
+                }
+            }
+        }
+    }
+    println!("{count} damaged files: {tally:?}");
+    Ok(())
+}
+
 /// The file stays for whoever looks into the failure.
 fn keep(name: impl std::fmt::Display, bytes: &[u8]) -> String {
     let kept = std::env::temp_dir().join(format!("mutant-{name}"));
@@ -168,7 +216,8 @@ fn loads(path: &Path, bytes: &[u8]) -> Result<bool, Failed> {
 
 /// Some damaged files load or do not by the addresses that they get.
 fn always_loads(path: &Path, bytes: &[u8]) -> Result<bool, Failed> {
-    for _ in 0..20 {
+    const TRIES: usize = 20;
+    for _ in 0..TRIES {
         if !loads(path, bytes)? {
             return Ok(false);
         }
