@@ -68,7 +68,7 @@ pub(crate) fn elements(image: &Image<'_>, warnings: &mut Vec<String>) -> Vec<(De
                     found.extend(kept.into_iter().map(|declared| (declared, place.clone(), offset)));
                     if is_cut || weight > MOST {
                         warnings
-                            .push(format!("its dlopen notes declare more than {MOST} libraries; only some are listed"));
+                            .push(format!("its dlopen notes declare more than {MOST} libraries; only some are read"));
                         return found;
                     }
                 }

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use libtest_mimic::Trial;
 
 use super::Done;
-use super::support::lab::{Lab, contains, driver_runpath, run_copy, same, testdata};
+use super::support::lab::{Lab, Ran, contains, driver_runpath, run_copy, same, succeed, testdata};
 use super::support::tools::{fix_with_faults, root_trial, trial};
 
 pub fn trials() -> Vec<Trial> {
@@ -18,6 +18,7 @@ pub fn trials() -> Vec<Trial> {
         Trial::test("a_limit_of_file_size_is_an_error_of_one_file", size_limit),
         Trial::test("a_file_cut_off_while_it_is_read_is_an_error_of_that_file", cut_off),
         trial("writes_that_go_on_failing_leave_a_file_that_the_next_run_mends", &["strace"], failing_for_good),
+        trial("a_file_of_nothing_but_names_makes_a_short_report", &["cc", "prlimit"], short_report),
     ]
 }
 
@@ -109,4 +110,32 @@ fn failing_for_good() -> Done {
         same(fs::read(&path)? == right, true, "the file after the next run")?;
     }
     same(half_done > 0, true, "an edit was left in the middle")
+}
+
+/// Notes that declare and describe without end, and a million entries that need the driver.
+fn short_report() -> Done {
+    let lab = Lab::new()?;
+    let names = |count: usize| (0..count).map(|n| format!("\"libcuda.so.{n}\"")).collect::<Vec<_>>().join(",");
+    let one = format!("[{{\"soname\":[{}]}}]", names(100_000));
+    let many = vec!["{\"soname\":[\"libcuda.so.1\"]}"; 100_000].join(",");
+    let described = format!("[{{\"description\":\"{}\",\"soname\":[{}]}}]", "d".repeat(2 << 20), names(2000));
+    let source = "__asm__(\".section .note.dlopen,\\\"a\\\",%note\\n.balign 4\\n.long 4\\n.long 2f-1f\\n\"\n\
+        \".long 0x407c0c0a\\n.asciz \\\"FDO\\\"\\n1: .incbin \\\"desc\\\"\\n2: .balign 4\\n.previous\\n\");\n\
+        void *dlopen(const char *, int); void *f(void) { return dlopen(\"\", 1); }\n";
+    fs::write(lab.path("notes.c"), source)?;
+    for desc in [one, format!("[{many}]"), described] {
+        fs::write(lab.path("desc"), &desc)?;
+        let mut cc = Command::new("cc");
+        succeed(cc.current_dir(lab.root()).args(["-shared", "-fPIC", "-o", "lib.so", "notes.c"]))?;
+        for command in ["check", "explain", "audit"] {
+            let mut run = Command::new("prlimit");
+            run.args(["--data=100000000", env!("CARGO_BIN_EXE_driver-runpath"), command, "--json"]);
+            let run = Ran::new(run.arg(lab.path("lib.so")).output()?);
+            same(run.status <= 1, true, &run.err)?;
+            same(run.out.len() < 2_000_000, true, &format!("{command}: {} bytes of report", run.out.len()))?;
+            let is_told = run.out.contains("declare more than 1000 libraries");
+            same(is_told || command == "explain", true, &format!("{command} says that there is more"))?;
+        }
+    }
+    Ok(())
 }
