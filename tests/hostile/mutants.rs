@@ -279,7 +279,7 @@ fn change_headers(bytes: &mut [u8], numbers: &mut Numbers) {
         target.copy_from_slice(&other);
         let step = [0, 1, 8, 16, 0x10, 0x40, 0x1000][numbers.below(7)];
         let lowest = if is_little { 0..2 } else { word - 2..word };
-        if let Some(Ok(low)) = target.get_mut(lowest).map(|low| <&mut [u8; 2]>::try_from(low)) {
+        if let Some(Ok(low)) = target.get_mut(lowest).map(<&mut [u8; 2]>::try_from) {
             let value = if is_little { u16::from_le_bytes(*low) } else { u16::from_be_bytes(*low) };
             let value = if numbers.below(2) == 0 { value.wrapping_add(step) } else { value.wrapping_sub(step) };
             *low = if is_little { value.to_le_bytes() } else { value.to_be_bytes() };
