@@ -12,7 +12,7 @@ use crate::apply::{Durability, apply, recover};
 use crate::elf::Image;
 use crate::journal::Undo;
 use crate::links::{copy_as, copy_beside, open_copy};
-use crate::plan::{Change, EntryFor, Plan, Rung, plan};
+use crate::plan::{Change, EntryFor, NoteOutcome, Plan, Rung, plan};
 use crate::privileges::Privileges;
 use crate::source::{Links, Source};
 use crate::verify::verify;
@@ -39,6 +39,8 @@ pub struct Edited {
     pub entry: EntryFor,
     /// Bytes that the file grew by.
     pub growth: u64,
+    /// What became of the resolution note.
+    pub note: NoteOutcome,
 }
 
 /// Opens `path` for [`edit`]: another run on it waits for this one, and what an earlier run left in the middle of an edit
@@ -89,6 +91,7 @@ pub fn edit(
         rung: first.rung,
         entry: first.entry,
         growth: first.growth(source.identity.len),
+        note: first.note,
     }))
 }
 

@@ -17,7 +17,8 @@ use crate::elf::{Image, NotCandidate};
 use crate::facts::{Facts, search_paths};
 use crate::journal::Undo;
 use crate::links::{Protection, Way, link_over};
-use crate::plan::{Change, EntryFor, Rung};
+use crate::plan::{Change, EntryFor, NoteChange, NoteOutcome, Rung};
+use crate::resolution::{self, ThisMachine, renewal};
 use crate::source::{Links, Source};
 use crate::tree::{Tree, expand_origin, has_unknown_token};
 use crate::walk::{Exclude, Found, Walked, for_each_file, walk};
@@ -94,6 +95,8 @@ pub struct Changed {
     pub entry: EntryFor,
     /// Bytes that the file grew by.
     pub growth: u64,
+    /// What became of the resolution note.
+    pub note: NoteOutcome,
     /// Whether a copy took the file's name.
     pub link_broken: bool,
 }
@@ -227,18 +230,38 @@ fn fix_file(
     let old = search_paths(&image);
     let inherits = old.effective().is_none() && tree.inherits(&found.path, facts, |path| path.exists());
     let decision = decide_for(&image, &found.path, &old, tree, inherits, options);
-    if !decision.changes {
+    let note = renewal(&image, Some((decision.tag, &decision.path)), &ThisMachine);
+    if !decision.changes && !is_misled(&image, facts, &decision, &note, options) {
         return Ok(None);
     }
     let way = options.protection.way(&found.path, found.links_elsewhere)?;
-    let change = Change { tag: decision.tag, path: Some(decision.path.clone()) };
+    let change = Change { tag: decision.tag, path: Some(decision.path.clone()), note };
     let target = way.target(&found.path, options.dry_run);
     let edited = edit(&source, &image, &[change], target, options.durability)?;
     let link_broken = way == Way::Copy;
     if link_broken && !options.dry_run {
         share_copy(found)?;
     }
-    Ok(edited.map(|Edited { rung, entry, growth }| Changed { old, decision, rung, entry, growth, link_broken }))
+    let changed = |edited: Edited| {
+        let Edited { rung, entry, growth, note } = edited;
+        Changed { old, decision, rung, entry, growth, note, link_broken }
+    };
+    Ok(edited.map(changed))
+}
+
+/// Whether the file has the right search path beside a resolution note that leads past it, and that will be another one.
+fn is_misled(
+    image: &Image<'_>,
+    facts: &Facts,
+    decision: &Decision,
+    note: &NoteChange,
+    options: &Options,
+) -> bool {
+    let Some(now) = resolution::find(image).descriptor(image) else { return false };
+    let is_right = matches!(note, NoteChange::Renew(fresh) if fresh == now);
+    let driver_dir = options.driver_dirs.of(facts.is_i386);
+    !is_right
+        && resolution::of_drivers(now, &decision.path, driver_dir, &options.names).iter().any(resolution::Said::misses)
 }
 
 /// Gives the copy that has taken the file's first name the other names within the paths as well.

@@ -4,6 +4,8 @@
 //! refuse files that loaders accept. The planned file exists only as an overlay: the original's bytes with the edits
 //! laid over the windows that are read.
 
+mod note;
+
 use std::collections::HashSet;
 use std::ops::Range;
 
@@ -15,7 +17,8 @@ use goblin::elf::{Elf, Header};
 
 use crate::Error;
 use crate::decide::Tag;
-use crate::plan::{EntryFor, Plan};
+use crate::plan::{EntryFor, NoteOutcome, Plan};
+use note::Notes;
 
 /// Unknown to goblin, like the next one.
 const DT_RELR: u64 = 36;
@@ -30,16 +33,20 @@ pub fn verify(original: &[u8], plan: &Plan) -> Result<(), Error> {
 }
 
 fn check(original: &[u8], plan: &Plan) -> Result<(), String> {
-    let before = Reading::of(&Overlay { original, plan: None })?;
+    let unplanned = Overlay { original, plan: None };
+    let before = Reading::of(&unplanned)?;
     let planned = Overlay { original, plan: Some(plan) };
     let after = Reading::of(&planned)?;
-    check_header(&before, &after)?;
+    let old_notes = Notes::of(&unplanned, &before)?;
+    let new_notes = Notes::of(&planned, &after)?;
+    check_header(&before, &after, plan)?;
     check_loads(&before, &after, plan)?;
-    check_other_segments(&before, &after, plan)?;
+    check_other_segments((&before, &old_notes), (&after, &new_notes), plan)?;
     check_dynamic(&before, &after, plan)?;
-    check_sections(&before, &after, plan)?;
+    check_sections(&before, &old_notes, &after, plan)?;
     check_search_path(&planned, &after, plan)?;
-    check_places(original, &before, plan)
+    note::check(&planned, (&before, &old_notes), (&after, &new_notes), plan)?;
+    check_places(original, &before, old_notes.places(&before, &new_notes), plan)
 }
 
 /// The original with the edits of a plan laid over it.
@@ -170,9 +177,13 @@ fn moved(plan: &Plan, before: u64) -> Option<(u64, u64)> {
     Some((table.to.0.checked_add(inside)?, table.addr.0.checked_add(inside)?))
 }
 
-/// Of the ELF header, only the number of program headers and the place of the section headers may change.
-fn check_header(before: &Reading, after: &Reading) -> Result<(), String> {
-    let wanted = Header { e_phnum: after.header.e_phnum, e_shoff: after.header.e_shoff, ..before.header };
+/// Of the ELF header, only the number of program headers and the place of the section headers may change; for a new
+/// resolution note, their number, too.
+fn check_header(before: &Reading, after: &Reading, plan: &Plan) -> Result<(), String> {
+    let mut wanted = Header { e_phnum: after.header.e_phnum, e_shoff: after.header.e_shoff, ..before.header };
+    if plan.note == NoteOutcome::Written {
+        wanted.e_shnum = after.header.e_shnum;
+    }
     if after.header == wanted { Ok(()) } else { Err("the ELF header changed".into()) }
 }
 
@@ -228,17 +239,23 @@ fn check_loads(before: &Reading, after: &Reading, plan: &Plan) -> Result<(), Str
     Ok(())
 }
 
-fn check_other_segments(before: &Reading, after: &Reading, plan: &Plan) -> Result<(), String> {
-    let others = |reading: &Reading| -> Vec<ProgramHeader> {
+fn check_other_segments(
+    (before, old_notes): (&Reading, &Notes),
+    (after, new_notes): (&Reading, &Notes),
+    plan: &Plan,
+) -> Result<(), String> {
+    // Those of resolution notes that change are `note::check`'s.
+    let others = |reading: &Reading, notes: &Notes| -> Vec<ProgramHeader> {
         let wanted = |segment: &&ProgramHeader| {
             !matches!(segment.p_type, program_header::PT_LOAD | program_header::PT_NULL | program_header::PT_PHDR)
+                && !(plan.note != NoteOutcome::Kept && notes.is_own(segment))
         };
         reading.segments.iter().filter(wanted).cloned().collect()
     };
-    let mut remaining = others(after);
+    let mut remaining = others(after, new_notes);
     let properties: Vec<_> =
         before.segments.iter().filter(|segment| segment.p_type == program_header::PT_GNU_PROPERTY).collect();
-    for mut wanted in others(before) {
+    for mut wanted in others(before, old_notes) {
         let repeats_property = wanted.p_type == program_header::PT_NOTE
             && properties.iter().any(|found| found.p_offset == wanted.p_offset && found.p_filesz == wanted.p_filesz);
         // What PT_GNU_RELRO protects stays where it is, even if it starts with .dynamic.
@@ -317,8 +334,9 @@ fn check_dynamic(before: &Reading, after: &Reading, plan: &Plan) -> Result<(), S
     Ok(())
 }
 
-fn check_sections(before: &Reading, after: &Reading, plan: &Plan) -> Result<(), String> {
-    if before.sections.len() != after.sections.len() {
+fn check_sections(before: &Reading, old_notes: &Notes, after: &Reading, plan: &Plan) -> Result<(), String> {
+    // `note::check` counts them where a note is new.
+    if before.sections.len() != after.sections.len() && plan.note != NoteOutcome::Written {
         return Err("the number of sections changed".into());
     }
     let strings = (after.value(dynamic::DT_STRTAB), after.value(dynamic::DT_STRSZ));
@@ -328,6 +346,13 @@ fn check_sections(before: &Reading, after: &Reading, plan: &Plan) -> Result<(), 
         let has_bytes = old.sh_type != section_header::SHT_NOBITS && old.is_alloc() && old.sh_size > 0;
         if let Some((offset, addr)) = moved(plan, old.sh_offset).filter(|_| has_bytes) {
             (wanted.sh_offset, wanted.sh_addr) = (offset, addr);
+        }
+        if let Some(meant) = old_notes.wanted_section(index, old, new, plan) {
+            wanted = meant;
+        }
+        if plan.note == NoteOutcome::Written && index == usize::from(before.header.e_shstrndx) {
+            // The name of the note's section is new, and only that: `note::check` has read the names.
+            (wanted.sh_offset, wanted.sh_size) = (new.sh_offset, new.sh_size);
         }
         let is_strings = old.sh_type == section_header::SHT_STRTAB
             && old.is_alloc()
@@ -376,7 +401,7 @@ fn check_search_path(planned: &Overlay<'_>, after: &Reading, plan: &Plan) -> Res
 
 /// Every edit must lie where an edit may: in the tables that change, in a place that a moved table left, in the old
 /// string table, or in bytes that no section had.
-fn check_places(original: &[u8], before: &Reading, plan: &Plan) -> Result<(), String> {
+fn check_places(original: &[u8], before: &Reading, notes: Vec<Range<u64>>, plan: &Plan) -> Result<(), String> {
     let range = |at: u64, size: u64| at..at.saturating_add(size);
     let big = before.header.container().is_ok_and(Container::is_big);
     let (phdr_size, shdr_size): (u64, u64) = if big { (56, 64) } else { (32, 40) };
@@ -389,6 +414,7 @@ fn check_places(original: &[u8], before: &Reading, plan: &Plan) -> Result<(), St
         .filter(|section| matches!(section.sh_type, section_header::SHT_SYMTAB | section_header::SHT_DYNSYM));
     let mut allowed = vec![header, segment_table, section_table, before.dynamic_range.clone()];
     allowed.extend(symbols.map(|section| range(section.sh_offset, section.sh_size)));
+    allowed.extend(notes);
     allowed.extend(plan.moves.iter().map(|table| table.from.start.0..table.from.end.0));
     let strings = before.value(dynamic::DT_STRTAB).and_then(|addr| before.offset_of(addr));
     let strings = strings.map(|at| range(at, before.value(dynamic::DT_STRSZ).unwrap_or(0)));

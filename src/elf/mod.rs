@@ -13,7 +13,7 @@ mod symbols;
 
 pub use image::{DynamicEntry, DynamicTable, Headers, Image, Section, SectionTable, Segment};
 pub use kind::NotCandidate;
-pub(crate) use notes::Notes;
+pub(crate) use notes::{Note, Notes};
 pub use notes::has_build_id;
 pub(crate) use space::overlap;
 pub use space::{FileOffset, Vaddr};

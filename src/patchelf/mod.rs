@@ -21,7 +21,8 @@ use crate::decide::{Tag, entries};
 use crate::edit::{Target, copy_to, edit, open_to_edit};
 use crate::elf::{Image, NotCandidate};
 use crate::facts::search_paths;
-use crate::plan::Change;
+use crate::plan::{Change, NoteChange};
+use crate::resolution::{ThisMachine, renewal};
 use crate::runpath::{appended, changes, shrunk};
 use crate::source::{Links, Source};
 
@@ -186,7 +187,7 @@ impl<O: Write, E: Write> Job<'_, O, E> {
         let old = now.effective().map(|(_, path)| path);
         let new = match (&self.request.edit, old) {
             (None, _) => return Ok(Vec::new()),
-            (Some(Edit::Remove), _) => return Ok(changes(&now, None)),
+            (Some(Edit::Remove), _) => return Ok(changes(&now, None, NoteChange::Drop)),
             (Some(Edit::Shrink), None) => Vec::new(),
             (Some(Edit::Shrink), Some(old)) => shrunk(old, image, &self.request.allowed_prefixes),
             (Some(Edit::Add(last)), old) => appended(old.unwrap_or_default(), last),
@@ -196,7 +197,8 @@ impl<O: Write, E: Write> Job<'_, O, E> {
             return Ok(Vec::new());
         }
         let tag = if self.request.force_rpath { Tag::Rpath } else { Tag::Runpath };
-        let changes = changes(&now, Some((tag, &new)));
+        let wanted = Some((tag, &new[..]));
+        let changes = changes(&now, wanted, renewal(image, wanted, &ThisMachine));
         if !changes.is_empty() {
             let would_kill = |reason: &NotCandidate| *reason != NotCandidate::ForeignOsAbi;
             if let Some(reason) = image.ruled_out().filter(would_kill) {

@@ -73,7 +73,8 @@ pub(super) fn attempt(draft: &mut Draft<'_, '_>) -> Result<(), NoFit> {
     draft.switch_dynamic()?;
     for moving in &displaced {
         if moving.in_head {
-            let bytes = image.bytes(&moving.block.range).unwrap_or_default().to_vec();
+            let now = draft.bytes_now(&moving.block.range);
+            let bytes = now.unwrap_or_else(|| image.bytes(&moving.block.range).unwrap_or_default().to_vec());
             draft.fill(moving.at, bytes, "a note that stays in the first page");
             redirect(draft, &moving.block, moving.at, moving.addr, Some(borrowed))?;
         }

@@ -11,7 +11,8 @@ use crate::edit::{Edited, Target, edit, open_to_edit};
 use crate::elf::{Image, NotCandidate};
 use crate::facts::search_paths;
 use crate::links::{Protection, Way};
-use crate::plan::{EntryFor, Rung};
+use crate::plan::{EntryFor, NoteOutcome, Rung};
+use crate::resolution::{ThisMachine, renewal};
 use crate::source::{Links, Source};
 use crate::walk::{Exclude, Found, for_each_file, walk};
 
@@ -65,6 +66,8 @@ pub struct Changed {
     pub entry: EntryFor,
     /// Bytes that the file grew by.
     pub growth: u64,
+    /// What became of the resolution note.
+    pub note: NoteOutcome,
     /// Whether a copy took the file's name.
     pub link_broken: bool,
 }
@@ -110,7 +113,8 @@ fn change_file(found: &Found<()>, options: &Options) -> Result<Option<Changed>, 
     let image = Image::read(source.bytes())?.map_err(Error::NotCandidate)?;
     let old = search_paths(&image);
     let new = new_path(&image, &old, options);
-    let changes = changes(&old, new.as_ref().map(|(tag, path)| (*tag, path.as_slice())));
+    let wanted = new.as_ref().map(|(tag, path)| (*tag, path.as_slice()));
+    let changes = changes(&old, wanted, renewal(&image, wanted, &ThisMachine));
     if let Some(reason) = image.ruled_out().filter(|_| new.is_some() && !changes.is_empty()) {
         return Err(Error::NotCandidate(reason));
     }
@@ -124,7 +128,7 @@ fn change_file(found: &Found<()>, options: &Options) -> Result<Option<Changed>, 
     };
     let edited = edit(&source, &image, &changes, target, options.durability)?;
     let link_broken = way == Way::Copy;
-    Ok(edited.map(|Edited { rung, entry, growth }| Changed { old, new, rung, entry, growth, link_broken }))
+    Ok(edited.map(|Edited { rung, entry, growth, note }| Changed { old, new, rung, entry, growth, note, link_broken }))
 }
 
 /// Tag and path that the file shall have. The tag stays what it is.

@@ -90,7 +90,7 @@ impl Wish {
 
 /// The one place that makes a [`Change`].
 pub fn change(tag: Tag, path: Option<Vec<u8>>) -> Change {
-    Change { tag, path }
+    Change { tag, path, note: Default::default() }
 }
 
 /// What became of a case.
