@@ -244,18 +244,20 @@ fn check_other_segments(
     (after, new_notes): (&Reading, &Notes),
     plan: &Plan,
 ) -> Result<(), String> {
-    // Those of resolution notes that change are `note::check`'s.
-    let others = |reading: &Reading, notes: &Notes| -> Vec<ProgramHeader> {
+    let others = |reading: &Reading| -> Vec<ProgramHeader> {
         let wanted = |segment: &&ProgramHeader| {
             !matches!(segment.p_type, program_header::PT_LOAD | program_header::PT_NULL | program_header::PT_PHDR)
-                && !(plan.note != NoteOutcome::Kept && notes.is_own(segment))
         };
         reading.segments.iter().filter(wanted).cloned().collect()
     };
-    let mut remaining = others(after, new_notes);
+    let mut remaining = others(after);
+    // That of a resolution note which changes is `note::check`'s.
+    let changes = !matches!(plan.note, NoteOutcome::None | NoteOutcome::Kept);
+    remaining.retain(|segment| !(changes && new_notes.is_own(segment)));
     let properties: Vec<_> =
         before.segments.iter().filter(|segment| segment.p_type == program_header::PT_GNU_PROPERTY).collect();
-    for mut wanted in others(before, old_notes) {
+    for mut wanted in others(before) {
+        let is_note = changes && old_notes.is_own(&wanted);
         let repeats_property = wanted.p_type == program_header::PT_NOTE
             && properties.iter().any(|found| found.p_offset == wanted.p_offset && found.p_filesz == wanted.p_filesz);
         // What PT_GNU_RELRO protects stays where it is, even if it starts with .dynamic.
@@ -271,7 +273,7 @@ fn check_other_segments(
             Some(index) => {
                 remaining.remove(index);
             }
-            None if repeats_property => {}
+            None if repeats_property || is_note => {}
             None => return Err(format!("the program header of type {:#x} is not the one meant", wanted.p_type)),
         }
     }
@@ -347,7 +349,7 @@ fn check_sections(before: &Reading, old_notes: &Notes, after: &Reading, plan: &P
         if let Some((offset, addr)) = moved(plan, old.sh_offset).filter(|_| has_bytes) {
             (wanted.sh_offset, wanted.sh_addr) = (offset, addr);
         }
-        if let Some(meant) = old_notes.wanted_section(index, old, new, plan) {
+        if let Some(meant) = old_notes.wanted_section(index, &wanted, new, plan) {
             wanted = meant;
         }
         if plan.note == NoteOutcome::Written && index == usize::from(before.header.e_shstrndx) {

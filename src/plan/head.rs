@@ -15,6 +15,7 @@ use super::NoFit;
 use super::append::{Contents, fill_header, grow_table, new_segment};
 use super::draft::Draft;
 use super::home::Home;
+use super::new_note::NewNote;
 use super::movable::{Block, blocks, moved, place_sections, redirect};
 use super::room::may_append;
 use crate::elf::{FileOffset, Vaddr};
@@ -33,40 +34,62 @@ struct Displaced {
 }
 
 pub(super) fn attempt(draft: &mut Draft<'_, '_>) -> Result<(), NoFit> {
+    may_append(draft.image)?;
+    let segment = Contents::at(new_segment(draft.image, draft, draft.image.file_end())?);
+    attempt_with(draft, segment, None)
+}
+
+/// The same for a new resolution note, which `segment` holds: its program header is one more.
+pub(super) fn attempt_with_note(
+    draft: &mut Draft<'_, '_>,
+    segment: Contents,
+    note: &NewNote,
+) -> Result<(), NoFit> {
+    attempt_with(draft, segment, Some(note))
+}
+
+fn attempt_with(draft: &mut Draft<'_, '_>, mut segment: Contents, note: Option<&NewNote>) -> Result<(), NoFit> {
     let image = draft.image;
     let layout = image.encoding.layout;
-    may_append(image)?;
+    let added = if note.is_some() { 2 } else { 1 };
     if image.sections.is_empty() {
         return Err(NoFit::new("without section headers, what lies behind the program header table is not known"));
     }
     let borrowed = header_to_borrow(image).ok_or_else(|| NoFit::new("no program header that can be borrowed"))?;
     let table_end = image.segment_table_range().end;
-    let needed_end = table_end.checked_add(layout.phdr_size).ok_or_else(|| NoFit::new("file offset past 2^64"))?;
+    let needed_end = table_end.checked_add(layout.phdr_size.saturating_mul(added)).ok_or_else(|| NoFit::new("file offset past 2^64"))?;
     let first = image.loads().find(|(_, load)| load.file_range().contains(&image.segment_table));
     let Some((_, first)) = first.filter(|(_, load)| needed_end <= load.file_range().end) else {
         return Err(NoFit::new("no segment has room for a longer program header table"));
     };
     let chosen = choose(image, table_end, needed_end, first)?;
-    let mut segment = Contents::at(new_segment(image, draft, image.file_end())?);
     let flags = segment.take_dynamic(draft)?;
     let strings_displaced = chosen.1.iter().any(|block| block.range == image.strings.range);
     let displaced = lay_out(image, first, &mut segment, chosen, needed_end)?;
-    let home = Home::choose(draft, &mut segment, |block| {
-        strings_displaced || displaced.iter().any(|moving| moving.block.range == block.range)
-    })?;
+    let is_taken =
+        |block: &Block| strings_displaced || displaced.iter().any(|moving| moving.block.range == block.range);
+    let home = match note {
+        None => Home::choose(draft, &mut segment, is_taken)?,
+        Some(_) if strings_displaced => return Err(NoFit::new(".dynstr is in the way, and the search path stays")),
+        Some(_) => Home::Evicted(Vec::new()),
+    };
 
     // The new segment, in a borrowed header.
     for moving in displaced.iter().filter(|moving| !moving.in_head) {
         draft.copy(moving.block.range.clone(), moving.at, "a displaced table");
     }
-    home.fill(draft)?;
+    if note.is_none() {
+        home.fill(draft)?;
+    }
     fill_header(draft, borrowed, &segment, flags)?;
 
     // Everything to its copy, then the old bytes are free.
     for moving in displaced.iter().filter(|moving| !moving.in_head) {
         redirect(draft, &moving.block, moving.at, moving.addr, Some(borrowed))?;
     }
-    home.switch(draft, Some(borrowed))?;
+    if note.is_none() {
+        home.switch(draft, Some(borrowed))?;
+    }
     for moving in &displaced {
         draft.record_move(moving.block.range.clone(), moving.at, moving.addr);
     }
@@ -89,11 +112,14 @@ pub(super) fn attempt(draft: &mut Draft<'_, '_>) -> Result<(), NoFit> {
         header.paddr = header.vaddr;
     }
     put_header(draft, image.segments.len(), &header)?;
-    grow_table(draft)?;
+    if let Some(note) = note {
+        put_header(draft, image.segments.len() + 1, &note.header())?;
+    }
+    grow_table(draft, added)?;
     for moving in &displaced {
         place_sections(draft, &moving.block, moving.at, moving.addr)?;
     }
-    home.place(draft)
+    if note.is_some() { Ok(()) } else { home.place(draft) }
 }
 
 /// An entry behind the last `PT_LOAD` that can be absent for a moment. Never `PT_GNU_STACK`: without it the stack
@@ -179,16 +205,16 @@ fn lay_out(
     Ok(displaced)
 }
 
-/// Writes `header` as entry `index`, behind the table's end.
-fn put_header(draft: &mut Draft<'_, '_>, index: usize, header: &Segment) -> Result<(), NoFit> {
+/// Writes `header` as entry `index`, which nobody reads yet; its type last.
+pub(super) fn put_header(draft: &mut Draft<'_, '_>, index: usize, header: &Segment) -> Result<(), NoFit> {
     let layout = draft.image.encoding.layout;
-    const WHY: &str = "the borrowed header, now the last one";
-    draft.store_segment(index, layout.p_type, u64::from(header.kind.0), WHY)?;
+    const WHY: &str = "a field of the header";
     draft.store_segment(index, layout.p_flags, u64::from(header.flags.0), WHY)?;
     draft.store_segment(index, layout.p_offset, header.offset.0, WHY)?;
     draft.store_segment(index, layout.p_vaddr, header.vaddr.0, WHY)?;
     draft.store_segment(index, layout.p_paddr, header.paddr.0, WHY)?;
     draft.store_segment(index, layout.p_filesz, header.filesz, WHY)?;
     draft.store_segment(index, layout.p_memsz, header.memsz, WHY)?;
-    draft.store_segment(index, layout.p_align, header.align, WHY)
+    draft.store_segment(index, layout.p_align, header.align, WHY)?;
+    draft.store_segment(index, layout.p_type, u64::from(header.kind.0), WHY)
 }

@@ -237,6 +237,9 @@ pub enum Refusal {
     /// Two tables that an edit writes to share bytes.
     #[error("{0} and {1} share bytes")]
     Overlap(&'static str, &'static str),
+    /// A new note is a change of its own.
+    #[error("a new resolution note and a new search path are two changes")]
+    TwoChanges,
     /// Asked to write a note into a file that has one.
     #[error("a resolution note is there already")]
     HasNote,
@@ -299,6 +302,9 @@ pub fn plan(image: &Image<'_>, change: &Change) -> Result<Plan, Refusal> {
     let image = notes.image.as_ref().unwrap_or(image);
     let entry = dynamic::choose(image);
     let liveness = liveness::Liveness::of(image);
+    if matches!(change.note, NoteChange::Write(_)) && !keeps_path(image, change) {
+        return Err(Refusal::TwoChanges);
+    }
     let attempt = |rung: Rung, entry: EntryFor, attempt: Attempt| {
         let mut draft = Draft::new(image, change, &liveness, entry);
         notes.open(&mut draft)?;

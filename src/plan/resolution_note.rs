@@ -60,8 +60,10 @@ impl<'data> Opening<'data> {
             return Ok(());
         }
         let p_type = draft.image.encoding.layout.p_type;
-        // All out of sight, then the bytes.
-        for note in &self.notes.found {
+        // All out of sight, and last the one that counts, by whatever headers it is found; then the bytes.
+        let counts = |note: &&Found| self.notes.found.first().is_some_and(|first| first.place == note.place);
+        let (last, first): (Vec<&Found>, Vec<&Found>) = self.notes.found.iter().partition(counts);
+        for note in first.into_iter().chain(last) {
             if note.is_alone {
                 draft.store_segment(note.segment, p_type, u64::from(elf::PT_NULL.0), WHY)?;
             } else {
