@@ -1,4 +1,4 @@
-//! A stand-in for patchelf: its flags for search paths, with its meaning, on our engine.
+//! A stand-in for patchelf: its flags for search paths and `--build-resolution-cache`, with its meaning, on our engine.
 //!
 //! What is different on purpose: a flag that is not about search paths is refused before anything is touched, and so
 //! are two flags of which patchelf would obey one; with both tags in a file, the one that loaders ignore goes;
@@ -7,6 +7,7 @@
 
 mod args;
 mod lint;
+mod resolution;
 
 use std::ffi::OsString;
 use std::fs;
@@ -22,7 +23,6 @@ use crate::edit::{Target, copy_to, edit, open_to_edit};
 use crate::elf::{Image, NotCandidate};
 use crate::facts::search_paths;
 use crate::plan::{Change, NoteChange};
-use crate::resolution::{ThisMachine, renewal};
 use crate::runpath::{appended, changes, shrunk};
 use crate::source::{Links, Source};
 
@@ -42,6 +42,7 @@ syntax: patchelf
   [--remove-rpath]
   [--shrink-rpath]
   [--allowed-rpath-prefixes PREFIXES]\tWith '--shrink-rpath', drop entries that start with none of them
+  [--build-resolution-cache]\tWrite the note of NixOS's loader: where the needed libraries are
   [--force-rpath]\tUse DT_RPATH; without it, DT_RPATH becomes DT_RUNPATH
   [--output FILE]
   [--debug]
@@ -112,9 +113,10 @@ impl<O: Write, E: Write> Job<'_, O, E> {
     }
 
     fn work(&mut self) -> Result<(), Failure> {
-        let source = match self.request.edit {
-            Some(_) => open_to_edit(self.file, Links::Follow, false)?,
-            None => Source::open(self.file, Links::Follow)?,
+        let source = if self.request.edit.is_some() || self.request.build_note {
+            open_to_edit(self.file, Links::Follow, false)?
+        } else {
+            Source::open(self.file, Links::Follow)?
         };
         let source = source.ok_or(Failure::Words("not an ELF executable"))?;
         for warning in lint::lint_headers(source.bytes()) {
@@ -130,10 +132,17 @@ impl<O: Write, E: Write> Job<'_, O, E> {
         self.print(&image)?;
         // What the edit leaves of the bytes that `image` knows is not said.
         let needed: Vec<Vec<u8>> = image.strings_of(elf::DT_NEEDED).map(<[u8]>::to_vec).collect();
-        let changes = self.changes(&image)?;
+        let mut changes = self.changes(&image)?;
+        let is_changed = !changes.is_empty();
+        if self.request.build_note && !is_changed {
+            changes = self.note_changes(&image)?;
+        }
         let target = self.request.output.as_deref().map_or(Target::InPlace, Target::Output);
         if let Some(edited) = edit(&source, &image, &changes, target, Durability::Process)? {
             self.debug(format_args!("{}: the file grows by {} bytes", edited.rung, edited.growth));
+        }
+        if self.request.build_note && is_changed {
+            self.build_note_in(self.request.output.as_deref().unwrap_or(self.file))?;
         }
         if self.request.print.needed {
             for name in &needed {
@@ -148,6 +157,9 @@ impl<O: Write, E: Write> Job<'_, O, E> {
         let print = self.request.print;
         let asked = self.request.edit.is_some() || print.interpreter || print.soname || print.rpath || print.needed;
         match reason {
+            NotCandidate::DebugFile | NotCandidate::Static if self.request.build_note && self.request.edit.is_none() => {
+                self.say_no_cache("no dynamic section (statically linked?); no cache written");
+            }
             NotCandidate::DebugFile => self.debug(format_args!("no dynamic section")),
             NotCandidate::Static if !asked => {}
             NotCandidate::Static if lint::has_dynamic_section(source.bytes()) => {
@@ -197,8 +209,8 @@ impl<O: Write, E: Write> Job<'_, O, E> {
             return Ok(Vec::new());
         }
         let tag = if self.request.force_rpath { Tag::Rpath } else { Tag::Runpath };
-        let wanted = Some((tag, &new[..]));
-        let changes = changes(&now, wanted, renewal(image, wanted, &ThisMachine));
+        // patchelf drops a note at every edit; whoever wants one asks for it.
+        let changes = changes(&now, Some((tag, &new)), NoteChange::Drop);
         if !changes.is_empty() {
             let would_kill = |reason: &NotCandidate| *reason != NotCandidate::ForeignOsAbi;
             if let Some(reason) = image.ruled_out().filter(would_kill) {

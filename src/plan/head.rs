@@ -102,6 +102,7 @@ fn attempt_with(draft: &mut Draft<'_, '_>, mut segment: Contents, note: Option<&
             redirect(draft, &moving.block, moving.at, moving.addr, Some(borrowed))?;
         }
     }
+    clear_behind(draft, needed_end, &displaced, matches!(home, Home::Moved(..)))?;
     // The borrowed header comes back as the last one.
     let mut header = image.segments.get(borrowed).copied().ok_or_else(|| NoFit::new("no header to borrow"))?;
     let displaced_by = displaced.iter().find(|moving| moving.block.segments.contains(&borrowed));
@@ -120,6 +121,30 @@ fn attempt_with(draft: &mut Draft<'_, '_>, mut segment: Contents, note: Option<&
         place_sections(draft, &moving.block, moving.at, moving.addr)?;
     }
     if note.is_some() { Ok(()) } else { home.place(draft) }
+}
+
+/// Zeroes what the displaced tables leave right behind the longer table, so that a later run finds room for another entry:
+/// bytes that are not zero could be anybody's.
+fn clear_behind(
+    draft: &mut Draft<'_, '_>,
+    needed_end: FileOffset,
+    displaced: &[Displaced],
+    strings_moved: bool,
+) -> Result<(), NoFit> {
+    /// Four more entries of the larger class.
+    const ROOM: u64 = 224;
+    let stays = displaced.iter().filter(|moving| moving.in_head);
+    let stays = stays.filter_map(|moving| moving.at.checked_add(moving.block.len()));
+    let start = stays.max().unwrap_or(needed_end).max(needed_end);
+    let end = start.checked_add(ROOM).unwrap_or(start);
+    let left = displaced.iter().map(|moving| &moving.block.range);
+    let strings = strings_moved.then(|| draft.image.strings.range.clone());
+    for range in left.chain(strings.as_ref()) {
+        let part = range.start.max(start)..range.end.min(end);
+        let len = part.end.checked_since(part.start).and_then(|len| usize::try_from(len).ok()).unwrap_or(0);
+        draft.fill(part.start, vec![0; len], "what a displaced table leaves");
+    }
+    Ok(())
 }
 
 /// An entry behind the last `PT_LOAD` that can be absent for a moment. Never `PT_GNU_STACK`: without it the stack
@@ -155,7 +180,7 @@ fn choose(
         let enough = home_end.filter(|end| near_enough && *end <= room_end);
         // What is written over must be padding; .dynstr may have left bytes behind it at an earlier run.
         let written_end = enough.unwrap_or(room_end).max(unclaimed_from);
-        if !image.bytes(&(unclaimed_from..written_end)).is_some_and(|gap| gap.iter().all(|&byte| byte == 0)) {
+        if !image.bytes(&(unclaimed_from..written_end)).is_some_and(is_padding) {
             return Err(NoFit::new("bytes behind the program header table belong to no section"));
         }
         if enough.is_some() {
@@ -175,6 +200,11 @@ fn choose(
             (false, _) => go.push(block),
         }
     }
+}
+
+/// Zeros, or what patchelf fills the place of a table with that it has moved.
+fn is_padding(bytes: &[u8]) -> bool {
+    [0, b'X', b'Z'].iter().any(|fill| bytes.iter().all(|byte| byte == fill))
 }
 
 /// Where a block that stays in the first page goes: right behind the longer table.

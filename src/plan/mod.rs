@@ -339,5 +339,6 @@ pub fn plan(image: &Image<'_>, change: &Change) -> Result<Plan, Refusal> {
 fn keeps_path(image: &Image<'_>, change: &Change) -> bool {
     let other = image.dynamic.position(change.tag.other().dynamic_tag());
     let now = image.dynamic.value(change.tag.dynamic_tag()).and_then(|at| image.string(at));
-    other.is_none() && now.is_some() && now == change.path.as_deref()
+    let is_only = other.is_none() || matches!(change.note, NoteChange::Write(_));
+    is_only && now.is_some() && now == change.path.as_deref()
 }

@@ -44,7 +44,8 @@ impl Case {
         let mut from = Entropy::new(wish);
         let wish = Wish::draw(&spec, &mut from);
         let note = draw_note(&spec, &mut from);
-        let kept = spec.dynamic.iter().find_map(|entry| match entry {
+        let paths = spec.dynamic.iter().filter(|entry| matches!(entry, Entry::RunPath(_) | Entry::RPath(_))).count();
+        let kept = spec.dynamic.iter().filter(|_| paths == 1).find_map(|entry| match entry {
             Entry::RunPath(path) => Some((Tag::Runpath, path.clone())),
             Entry::RPath(path) => Some((Tag::Rpath, path.clone())),
             _ => None,

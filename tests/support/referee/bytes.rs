@@ -124,7 +124,8 @@ impl Ledger<'_, '_> {
         if !moved {
             return Err(name);
         }
-        if self.is_newcomer(part) {
+        // Nobody reads there any more.
+        if self.is_newcomer(part) || self.is_zeroed(part) {
             return Ok(());
         }
         Err(format!("the old place of {name}, and nothing moved there"))
@@ -134,7 +135,7 @@ impl Ledger<'_, '_> {
     fn excuse_string(&self, part: &Range<u64>, moved: bool) -> Result<(), String> {
         let is_path = self.paths.iter().any(|p| p.start <= part.start && part.end <= p.end);
         // The abandoned copy is read by nobody.
-        if moved && (is_path || self.is_newcomer(part)) {
+        if moved && (is_path || self.is_zeroed(part) || self.is_newcomer(part)) {
             return Ok(());
         }
         if moved {
@@ -181,6 +182,12 @@ impl Ledger<'_, '_> {
         } else {
             Err("bytes that no header owns, but which are not empty".into())
         }
+    }
+
+    /// Whether all that changed here is zero now.
+    fn is_zeroed(&self, part: &Range<u64>) -> bool {
+        let byte = |file: &File, at: u64| file.image.bytes.get(at as usize).copied();
+        part.clone().all(|at| byte(self.after, at) == Some(0) || byte(self.after, at) == byte(self.before, at))
     }
 
     /// Whether something lives here now that did not before.
