@@ -204,7 +204,7 @@ fn choose(
 
 /// Zeros, or what patchelf fills the place of a table with that it has moved.
 fn is_padding(bytes: &[u8]) -> bool {
-    [0, b'X', b'Z'].iter().any(|fill| bytes.iter().all(|byte| byte == fill))
+    bytes.iter().all(|byte| matches!(byte, 0 | b'X' | b'Z'))
 }
 
 /// Where a block that stays in the first page goes: right behind the longer table.

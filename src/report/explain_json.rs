@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::json::{EvidenceRecord, Text, evidence};
 use super::machine;
+use super::note::NoteRecord;
 use crate::decide::Tag;
 use crate::elf::NotCandidate;
 use crate::explain::{Entry, Explanation, Found, Library, Subject};
@@ -52,6 +53,8 @@ struct SubjectRecord {
     /// The entries of the search path that counts.
     search_path: Vec<EntryRecord>,
     /// A DT_RPATH beside a DT_RUNPATH.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resolution_note: Option<NoteRecord>,
     #[serde(skip_serializing_if = "Option::is_none")]
     ignored_rpath: Option<Text>,
     loaded_by: Vec<Text>,
@@ -176,6 +179,7 @@ fn subject_record(subject: &Subject) -> SubjectRecord {
         evidence: evidence(&subject.detection),
         tag: subject.search.effective().map(|(tag, _)| tag),
         search_path: subject.entries.iter().map(entry_record).collect(),
+        resolution_note: subject.note.as_ref().map(NoteRecord::of),
         ignored_rpath: subject.search.runpath.as_ref().and(subject.search.rpath.as_deref()).map(Text::of),
         loaded_by: subject.chain.iter().skip(1).map(|path| Text::of_path(path)).collect(),
         is_chain_whole: subject.is_chain_whole,
@@ -238,6 +242,7 @@ fn rule(rule: Rule) -> &'static str {
     match rule {
         Rule::Rpath(_) => "rpath",
         Rule::LibraryPath => "ld-library-path",
+        Rule::Note => "resolution-note",
         Rule::Runpath => "runpath",
         Rule::Cache => "cache",
         Rule::Default => "default",
@@ -248,7 +253,7 @@ fn rule(rule: Rule) -> &'static str {
 fn stage_record(stage: &Stage, subject: &Subject) -> StageRecord {
     let owner = match stage.rule {
         Rule::Rpath(index) => subject.chain.get(index),
-        Rule::Runpath => subject.chain.first(),
+        Rule::Runpath | Rule::Note => subject.chain.first(),
         _ => None,
     };
     let tries = stage.file.iter().chain(stage.directories.iter().flat_map(|directory| &directory.tries));

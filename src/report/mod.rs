@@ -4,6 +4,7 @@ mod explain_json;
 mod explain_text;
 mod json;
 mod machine;
+mod note;
 mod runpath;
 mod screen;
 mod text;
@@ -85,7 +86,7 @@ impl check::Report {
             Err(error) if leniency.forgives(error, file.named) => Status::Good,
             Err(error) => Status::of_error(error),
             Ok(Ok(judged)) => match judged.verdict {
-                Verdict::Misses | Verdict::FindsStub(_) => Status::Misses,
+                Verdict::Misses | Verdict::FindsStub(_) | Verdict::Misled(_) => Status::Misses,
                 Verdict::Finds | Verdict::NamesOnly | Verdict::NotALoader => Status::Good,
             },
             Ok(Err(_)) => Status::Good,

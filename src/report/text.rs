@@ -5,6 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::Leniency;
+use super::note;
 use super::screen::{Screen, check_groups, fix_table};
 use crate::Error;
 use crate::check::{self, Judged, Verdict};
@@ -290,6 +291,7 @@ fn changed_line(file: &fix::Fixed, changed: &Changed, dry_run: bool) -> String {
         line.push_str("; RPATH, because a RUNPATH would end the search path that it inherits");
     }
     line.push_str(&remarks(changed.entry, changed.link_broken));
+    line.push_str(note::became(changed.note));
     line
 }
 
@@ -397,7 +399,7 @@ pub fn check_text(
                 continue;
             }
         };
-        let misses = matches!(judged.verdict, Verdict::Misses | Verdict::FindsStub(_));
+        let misses = matches!(judged.verdict, Verdict::Misses | Verdict::FindsStub(_) | Verdict::Misled(_));
         loaders += u64::from(misses || judged.verdict == Verdict::Finds);
         missing += u64::from(misses);
         let broken_sections = judged.broken_sections.as_deref();
@@ -440,6 +442,7 @@ fn verdict_line(path: &Path, judged: &Judged) -> String {
         Verdict::FindsStub(stub) => {
             ("MISSES the driver", format!("{} comes first and holds a stub; {now}", harmless(stub)))
         }
+        Verdict::Misled(said) => ("MISSES the driver", format!("{now}; {}", note::misleads(said, judged.note.as_ref()))),
         Verdict::NamesOnly => ("names it only", likely_openers(&judged.openers)),
         Verdict::NotALoader => return format!("does not load the driver: {}", name(path)),
     };

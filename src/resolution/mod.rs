@@ -9,6 +9,7 @@
 
 mod judge;
 mod place;
+mod reader;
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -24,6 +25,7 @@ use crate::elf::class::Encoding;
 
 pub use judge::{LeadsTo, Said, of_drivers};
 pub use place::{Found, Notes, Place, find};
+pub use reader::{Loaders, Reader, reads_notes};
 
 /// The note's owner (`n_name`), with its NUL.
 pub const OWNER: &[u8; 6] = b"NixOS\0";

@@ -176,7 +176,7 @@ impl Ledger<'_, '_> {
             return Err("padding, and nothing moved there".into());
         }
         // patchelf fills what it leaves with X or Z.
-        let is_fill = |b: &[u8]| [0, b'X', b'Z'].iter().any(|f| b.iter().all(|c| c == f));
+        let is_fill = |b: &[u8]| b.iter().all(|c| matches!(c, 0 | b'X' | b'Z'));
         if bytes.is_some_and(is_fill) {
             Ok(())
         } else {
