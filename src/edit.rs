@@ -10,7 +10,7 @@ use crate::apply::{Durability, apply, recover};
 use crate::elf::Image;
 use crate::links::{Mode, Way, cannot_create, copy_as, copy_beside, give_name, give_other_names};
 use crate::place::{Name, Place};
-use crate::plan::{Change, EntryFor, Plan, Rung, plan};
+use crate::plan::{Change, EntryFor, NoteOutcome, Plan, Rung, plan};
 use crate::privileges::Privileges;
 use crate::source::{Interrupted, Source};
 use crate::verify::verify;
@@ -57,6 +57,8 @@ pub struct Edited {
     pub entry: EntryFor,
     /// Bytes that the file grew by.
     pub growth: u64,
+    /// What became of the resolution note.
+    pub note: NoteOutcome,
 }
 
 /// A file that is open for [`edit`].
@@ -119,8 +121,12 @@ pub fn edit(opened: Opened, changes: &[Change], target: Target<'_>, durability: 
     let mut plans = planned_all(opened.bytes(), changes)?;
     opened.source.check_whole()?;
     let old_len = opened.bytes().len() as u64;
-    let edited =
-        plans.first().map(|first| Edited { rung: first.rung, entry: first.entry, growth: first.growth(old_len) });
+    let edited = plans.first().map(|first| Edited {
+        rung: first.rung,
+        entry: first.entry,
+        growth: first.growth(old_len),
+        note: first.note,
+    });
     let mut taken_back = false;
     match target {
         Target::Nowhere => {}

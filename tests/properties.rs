@@ -11,7 +11,7 @@ use std::env::var;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use driver_runpath::plan::Rung;
+use driver_runpath::plan::{NoteOutcome, Rung};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestError, TestRng, TestRunner};
@@ -103,15 +103,22 @@ fn every_generated_file_keeps_the_rules() {
     }
     use Rung::*;
     use Source::*;
-    for rung in [Slot, Slack, Last, Evict, Append, AppendHead, Drop] {
+    for rung in [Slot, Slack, Last, Evict, Append, AppendHead, Drop, Note] {
         let sources: &[Source] = match rung {
             Append | AppendHead => &[Spare, GivenUp, MovedTable],
-            Drop => &[Spare],
+            Drop | Note => &[Spare],
             _ => &[Spare, GivenUp],
         };
         for &source in sources {
-            assert!(taken.contains_key(&Taken::Planned(rung, source)), "no case took {rung} with {source:?}");
+            let is_it =
+                |taken: &Taken| matches!(taken, Taken::Planned(found, with, _) if (*found, *with) == (rung, source));
+            assert!(taken.keys().any(is_it), "no case took {rung} with {source:?}");
         }
+    }
+    use NoteOutcome as Outcome;
+    for note in [Outcome::None, Outcome::Kept, Outcome::Renewed, Outcome::Dropped, Outcome::Written] {
+        let is_it = |taken: &Taken| matches!(taken, Taken::Planned(_, _, found) if *found == note);
+        assert!(taken.keys().any(is_it), "no resolution note was {note:?}");
     }
     for way in [Taken::NotCandidate, Taken::NoChange, Taken::Refused] {
         assert!(taken.contains_key(&way), "no case was {way:?}");

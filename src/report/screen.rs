@@ -4,6 +4,7 @@ use std::path::{Component, Path};
 
 use anstyle::{AnsiColor, Style};
 
+use super::note;
 use super::text::{evidence_in_short, harmless, name, with_openers};
 use crate::check::{Judged, Verdict};
 use crate::fix::{Changed, Fixed};
@@ -96,6 +97,7 @@ fn check_group(rows: &[(&Path, &Judged)], screen: Screen) -> String {
         let (word, style) = match &judged.verdict {
             Verdict::Finds => ("has   ", AnsiColor::Green.on_default()),
             Verdict::Misses => ("LACKS ", AnsiColor::Red.on_default().bold()),
+            Verdict::Misled(_) => ("MISLED", AnsiColor::Red.on_default().bold()),
             Verdict::FindsStub(_) => ("STUB  ", AnsiColor::Red.on_default().bold()),
             Verdict::NamesOnly => ("names ", Style::new().dimmed()),
             Verdict::NotALoader => ("-     ", Style::new().dimmed()),
@@ -103,6 +105,7 @@ fn check_group(rows: &[(&Path, &Judged)], screen: Screen) -> String {
         let mut why = evidence_in_short(&judged.detection);
         match &judged.verdict {
             Verdict::FindsStub(stub) => why = format!("{} comes first; {why}", harmless(stub)),
+            Verdict::Misled(said) => why = format!("its resolution note {}; {why}", note::sends(said)),
             Verdict::NamesOnly => why.push_str(&with_openers(&judged.openers)),
             Verdict::NotALoader => why = "does not load the driver".to_owned(),
             Verdict::Finds | Verdict::Misses => {}

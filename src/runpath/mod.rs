@@ -11,7 +11,8 @@ use crate::edit::{Done, Edited, Opened, Target, edit};
 use crate::elf::{Image, NotCandidate};
 use crate::facts::search_paths;
 use crate::links::{Mode, Protection, Way, check_possible};
-use crate::plan::{EntryFor, Rung};
+use crate::plan::{EntryFor, NoteOutcome, Rung};
+use crate::resolution::{ThisMachine, renewal};
 use crate::source::{Links, Source};
 use crate::walk::{Exclude, Found, for_each_file, walk};
 
@@ -76,6 +77,8 @@ pub struct Changed {
     pub entry: EntryFor,
     /// Bytes that the file grew by.
     pub growth: u64,
+    /// What became of the resolution note.
+    pub note: NoteOutcome,
     /// Whether a copy took the file's name.
     pub link_broken: bool,
 }
@@ -126,7 +129,8 @@ fn change_file(found: &Found<()>, options: &Options) -> Result<(Outcome, bool), 
         let image = Image::read(opened.bytes())?.map_err(Error::NotCandidate)?;
         let old = search_paths(&image);
         let new = new_path(&image, &old, options);
-        let changes = changes(&old, new.as_ref().map(|(tag, path)| (*tag, path.as_slice())));
+        let wanted = new.as_ref().map(|(tag, path)| (*tag, path.as_slice()));
+        let changes = changes(&old, wanted, renewal(&image, wanted, &ThisMachine));
         if let Some(reason) = image.ruled_out().filter(|_| new.is_some() && !changes.is_empty()) {
             return Err(Error::NotCandidate(reason));
         }
@@ -148,8 +152,8 @@ fn change_file(found: &Found<()>, options: &Options) -> Result<(Outcome, bool), 
     let Done { edited, taken_back } = edit(opened, &changes, target, options.durability)?;
     let link_broken = way == Way::Copy;
     let outcome = match edited {
-        Some(Edited { rung, entry, growth }) => {
-            Outcome::Changed(Changed { old, new, rung, entry, growth, link_broken })
+        Some(Edited { rung, entry, growth, note }) => {
+            Outcome::Changed(Changed { old, new, rung, entry, growth, note, link_broken })
         }
         None => Outcome::AlreadyRight(new),
     };
