@@ -1,7 +1,6 @@
 //! Says of each file that loads the driver whether its search path has the driver's directory. Changes nothing.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicU64;
 
 use crate::Error;
 use crate::decide::{Tag, entries, is_stub_directory, same_directory_key};
@@ -14,6 +13,7 @@ use crate::links::Protection;
 use crate::resolution::{Loaders, Reader, Said, of_drivers};
 use crate::source::Links;
 use crate::walk::{Exclude, Found, Walked};
+use crate::watch::Watch;
 
 /// What a file's search path means for the driver.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,16 +88,16 @@ pub struct Report {
 
 /// Runs the check on `paths`.
 ///
-/// `looked_at` counts the ELF files looked at so far, for whoever shows progress.
+/// `watch` is told how far it has got.
 pub fn check(
     paths: &[PathBuf],
     exclude: &Exclude,
     names: &DriverNames,
     driver_dirs: &DriverDirs,
     protection: &Protection,
-    looked_at: &AtomicU64,
+    watch: &Watch,
 ) -> Report {
-    let Walked { files, problems, others } = survey(paths, exclude, names, Some(Depth::All), looked_at);
+    let Walked { files, problems, others } = survey(paths, exclude, names, Some(Depth::All), watch);
     let openers = openers(&files);
     let facts = |found: &Found<Surveyed>| found.seen.as_ref().ok()?.as_ref().ok()?.interpreter.clone();
     let has_note = |found: &Found<Surveyed>| matches!(&found.seen, Ok(Ok(facts)) if facts.note.is_some());

@@ -8,7 +8,9 @@ use std::path::Path;
 use crate::Error;
 use crate::apply::{Durability, apply, recover};
 use crate::elf::Image;
-use crate::links::{Mode, Way, cannot_create, copy_as, copy_beside, give_name, give_other_names};
+use crate::links::{
+    Mode, Protection, Way, cannot_create, check_possible, copy_as, copy_beside, give_name, give_other_names,
+};
 use crate::place::{Name, Place};
 use crate::plan::{Change, EntryFor, NoteOutcome, Plan, Rung, plan};
 use crate::privileges::Privileges;
@@ -29,13 +31,28 @@ pub enum Target<'p> {
 }
 
 impl<'p> Target<'p> {
-    /// Where a file goes that may be changed this `way`, has the name `name` and these other ones.
-    pub fn of(way: Way, name: &'p Name, others: &'p [Place], mode: Mode) -> Self {
-        match (mode, way) {
-            (Mode::DryRun, _) => Self::Nowhere,
+    /// Where the changes of the `opened` file go, which has the name `name` and these other ones; and how it may be
+    /// changed.
+    ///
+    /// # Errors
+    /// As [`Protection::way`]; in a dry run also what writing would say, as far as can be told.
+    pub fn of(
+        opened: &Opened,
+        name: &'p Name,
+        others: &'p [Place],
+        protection: &Protection,
+        mode: Mode,
+    ) -> Result<(Self, Way), Error> {
+        let way = protection.way(opened.source(), others)?;
+        let target = match (mode, way) {
+            (Mode::DryRun, _) => {
+                check_possible(way, opened.source(), name)?;
+                Self::Nowhere
+            }
             (Mode::Write, Way::InPlace) => Self::InPlace,
             (Mode::Write, Way::Copy) => Self::Copy(name, others),
-        }
+        };
+        Ok((target, way))
     }
 }
 
@@ -105,10 +122,24 @@ impl Opened {
         self.interrupted.is_some()
     }
 
+    /// The file that was found at `place` with this device and inode number, under a lock, and its name.
+    ///
     /// # Errors
-    /// [`Error::Changed`] where this is not the file of that device and inode number.
-    pub fn check_inode(&self, inode: (u64, u64)) -> Result<(), Error> {
+    /// As [`Self::locked`]; [`Error::Changed`] where another file is there by now.
+    pub fn found(place: &Place, inode: (u64, u64)) -> Result<(Name, Self), Error> {
+        let name = place.look_up().map_err(Error::io("cannot open"))?;
+        let opened = Self::locked(&name)?.ok_or(Error::Changed)?;
+        opened.check_inode(inode)?;
+        Ok((name, opened))
+    }
+
+    fn check_inode(&self, inode: (u64, u64)) -> Result<(), Error> {
         if self.source.identity.inode == inode { Ok(()) } else { Err(Error::Changed) }
+    }
+
+    /// Whether `path` leads to this very file.
+    fn is_at(&self, path: &Path) -> bool {
+        std::fs::metadata(path).is_ok_and(|stat| (stat.dev(), stat.ino()) == self.source.identity.inode)
     }
 }
 
@@ -128,6 +159,10 @@ pub fn edit(opened: Opened, changes: &[Change], target: Target<'_>, durability: 
         note: first.note,
     });
     let mut taken_back = false;
+    let target = match target {
+        Target::Output(path) if opened.is_at(path) => Target::InPlace,
+        target => target,
+    };
     match target {
         Target::Nowhere => {}
         Target::InPlace => {
@@ -142,7 +177,7 @@ pub fn edit(opened: Opened, changes: &[Change], target: Target<'_>, durability: 
             give_name(copy, name, Some(opened.source.identity.inode))
                 .and_then(|copy| give_other_names(&copy, others, opened.source.identity.inode))?;
         }
-        Target::Output(path) => output(opened, path, changes, durability)?,
+        Target::Output(path) => output(&opened, path, changes, durability)?,
     }
     Ok(Done { edited, taken_back })
 }
@@ -206,12 +241,8 @@ fn replay(original: &[u8], changes: &[Change]) -> Result<Vec<u8>, Error> {
     Ok(bytes)
 }
 
-fn output(opened: Opened, path: &Path, changes: &[Change], durability: Durability) -> Result<(), Error> {
+fn output(opened: &Opened, path: &Path, changes: &[Change], durability: Durability) -> Result<(), Error> {
     match std::fs::metadata(path) {
-        Ok(stat) if (stat.dev(), stat.ino()) == opened.source.identity.inode => {
-            let first = planned_all(opened.bytes(), changes)?.into_iter().next();
-            in_place(opened, first, changes.get(1..).unwrap_or_default(), durability)
-        }
         Ok(stat) if stat.is_dir() => {
             Err(Error::io("cannot write the output")(std::io::Error::from(std::io::ErrorKind::IsADirectory)))
         }

@@ -32,6 +32,12 @@ pub enum Error {
     /// The bytes contradict the ELF specification.
     #[error("damaged ELF file: {0}")]
     Malformed(#[from] Malformed),
+    /// The kernel makes it up.
+    #[error("a file system that the kernel makes up ({0}); no program's files are in it")]
+    Pseudo(&'static str),
+    /// The files are inside of it.
+    #[error("an archive ({0}): unpack it first, and give the files that come out of it")]
+    Archive(&'static str),
     /// The file takes no search path.
     #[error("{0}")]
     NotCandidate(NotCandidate),

@@ -28,8 +28,12 @@ impl Exclude {
     /// # Errors
     /// The pattern that cannot be read, and why.
     pub fn new(patterns: impl IntoIterator<Item = String>) -> Result<Self, String> {
+        let mut patterns = patterns.into_iter().peekable();
+        if patterns.peek().is_none() {
+            return Ok(Self::default());
+        }
         let current_dir = std::env::current_dir().unwrap_or_default();
-        let patterns = patterns.into_iter().map(|text| Pattern::new(text, &current_dir));
+        let patterns = patterns.map(|text| Pattern::new(text, &current_dir));
         Ok(Self { patterns: Arc::new(patterns.collect::<Result<_, _>>()?), current_dir })
     }
 

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use object::elf;
 
 use crate::Error;
+use crate::archive::not_elf;
 use crate::audit::{Asker, Opening, openings_of};
 use crate::check::Note;
 use crate::check::{Verdict, verdict};
@@ -170,6 +171,9 @@ pub fn explain(path: &Path, options: &Options) -> Result<Explanation, (PathBuf, 
     let root = &options.sysroot;
     let name = root.name(path).map_err(Error::io("cannot look at it")).map_err(of(path))?;
     let Some(source) = open(root, &name).map_err(of(path))? else {
+        if let archive @ Error::Archive(_) = not_elf(path) {
+            return Err(of(path)(archive));
+        }
         let gpu_code = GpuCode::default();
         return Ok(Explanation { path: name, header: None, gpu_code, subject: Err(NotCandidate::NotElf) });
     };

@@ -1,11 +1,11 @@
 //! The main job: walk, detect, decide, plan, verify, apply.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::Error;
@@ -15,12 +15,13 @@ use crate::detect::{Depth, Detection, DriverNames};
 use crate::edit::{Done, Edited, Opened, Target, edit};
 use crate::elf::{Image, NotCandidate};
 use crate::facts::{Facts, search_paths};
-use crate::links::{Mode, Protection, Way, check_possible};
+use crate::links::{Mode, Protection, Way};
 use crate::plan::{Change, EntryFor, NoteChange, NoteOutcome, Rung};
 use crate::resolution::{self, ThisMachine, renewal};
 use crate::source::{Links, Source};
 use crate::tree::{Tree, expand_origin, has_unknown_token};
 use crate::walk::{Exclude, Found, Walked, for_each_file, walk};
+use crate::watch::Watch;
 
 /// Where drivers lie, by the kind of file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,8 +50,8 @@ pub struct Options {
     pub policy: Policy,
     /// Take every dynamic file and detect nothing.
     pub all: bool,
-    /// Look also for files that name a driver library and can open nothing themselves; it takes time.
-    pub find_names: bool,
+    /// How much evidence is wanted, for whoever reads the report; more than the first piece takes time.
+    pub depth: Depth,
     /// Do everything but write.
     pub dry_run: bool,
     /// What the edits are safe from.
@@ -59,8 +60,15 @@ pub struct Options {
     pub protection: Protection,
     /// What the walk passes over.
     pub exclude: Exclude,
-    /// Counts the ELF files looked at so far, for whoever shows progress.
-    pub looked_at: Arc<AtomicU64>,
+    /// How far the run has got, for whoever shows it.
+    pub watch: Arc<Watch>,
+}
+
+impl Options {
+    /// Whether a file with these facts should have the driver's directory.
+    fn takes(&self, facts: &Facts) -> bool {
+        self.all || facts.detection.loads_driver()
+    }
 }
 
 /// What was done, or would be, with one ELF file.
@@ -126,6 +134,8 @@ pub struct Report {
     pub problems: Vec<(PathBuf, Error)>,
     /// Files that are not ELF.
     pub others: u64,
+    /// The driver directories of the files that were taken.
+    pub driver_dirs: Vec<Vec<u8>>,
     /// Whether nothing was written.
     pub dry_run: bool,
     /// Whether every dynamic file was taken, without detection.
@@ -137,10 +147,14 @@ pub struct Report {
 /// Runs the job on `paths`.
 pub fn fix(paths: &[PathBuf], options: &Options) -> Report {
     let start = Instant::now();
-    let depth = if options.find_names { Depth::FirstName } else { Depth::First };
-    let depth = (!options.all).then_some(depth);
-    let Walked { files, problems, others } = survey(paths, &options.exclude, &options.names, depth, &options.looked_at);
+    let depth = (!options.all).then_some(options.depth);
+    let Walked { files, problems, others } = survey(paths, &options.exclude, &options.names, depth, &options.watch);
     let tree = tree_of(&files);
+    let facts = files.iter().filter_map(|found| found.seen.as_ref().ok()?.as_ref().ok());
+    let taken: Vec<&Facts> = facts.filter(|facts| options.takes(facts)).collect();
+    options.watch.will_edit(taken.len() as u64);
+    let dirs: BTreeSet<&[u8]> = taken.iter().map(|facts| options.driver_dirs.of(facts.is_i386)).collect();
+    let driver_dirs = dirs.into_iter().map(<[u8]>::to_vec).collect();
     let outcome_of = |found: &Found<Surveyed>| {
         let facts = found.seen.as_ref().ok()?.as_ref().ok()?;
         Some(outcome(found, facts, &tree, options))
@@ -148,13 +162,20 @@ pub fn fix(paths: &[PathBuf], options: &Options) -> Report {
     let outcomes = for_each_file(&files, outcome_of);
     let files = files.into_iter().zip(outcomes).map(|(found, outcome)| {
         let is_dynamic = matches!(found.seen, Ok(Ok(_)));
-        let (facts, (outcome, taken)) = match (found.seen, outcome) {
-            (Err(error), _) => (Facts::default(), (Outcome::Failed(error), Taken::Nothing)),
-            (Ok(Err(reason)), _) => (Facts::default(), (Outcome::NotCandidate(reason), Taken::Nothing)),
-            (Ok(Ok(facts)), outcome) => (facts, outcome.unwrap_or((Outcome::NotALoader, Taken::Nothing))),
+        let (facts, (outcome, taken_back)) = match (found.seen, outcome) {
+            (Err(error), _) => (Facts::default(), (Outcome::Failed(error), false)),
+            (Ok(Err(reason)), _) => (Facts::default(), (Outcome::NotCandidate(reason), false)),
+            (Ok(Ok(facts)), outcome) => (facts, outcome.unwrap_or((Outcome::NotALoader, false))),
+        };
+        let orphaned = match &outcome {
+            Outcome::Changed(changed) if found.links == Links::Follow => {
+                orphaned(&found.path, &facts, changed, options)
+            }
+            _ => None,
         };
         let Facts { mut detection, broken_sections, is_interrupted, .. } = facts;
-        let told = if taken == Taken::Back { Some(TAKEN_BACK) } else { is_interrupted.then_some(INTERRUPTED) };
+        detection.warnings.extend(orphaned);
+        let told = if taken_back { Some(TAKEN_BACK) } else { is_interrupted.then_some(INTERRUPTED) };
         detection.warnings.extend(told.map(str::to_owned));
         let is_taken = match &outcome {
             Outcome::Changed(_) | Outcome::AlreadyRight => true,
@@ -169,6 +190,7 @@ pub fn fix(paths: &[PathBuf], options: &Options) -> Report {
         files: files.collect(),
         problems,
         others,
+        driver_dirs,
         all: options.all,
         dry_run: options.dry_run,
         time: start.elapsed(),
@@ -182,13 +204,13 @@ pub(crate) const INTERRUPTED: &str = "a run was killed while it edited this file
                            \"fix\" on it takes that edit back and starts anew";
 pub(crate) const TAKEN_BACK: &str = "took back the edit of a run that was killed";
 
-/// Walks `paths` and reads the facts of every ELF file; `looked_at` counts them.
+/// Walks `paths` and reads the facts of every ELF file; `watch` is told.
 pub fn survey(
     paths: &[PathBuf],
     exclude: &Exclude,
     names: &DriverNames,
     depth: Option<Depth>,
-    looked_at: &AtomicU64,
+    watch: &Watch,
 ) -> Walked<Surveyed> {
     let facts = |source: &Source| -> Surveyed {
         let image = Image::parse(source.bytes())?;
@@ -199,8 +221,8 @@ pub fn survey(
         source.check_whole()?;
         Ok(facts)
     };
-    walk(paths, exclude, |_, source, _| {
-        looked_at.fetch_add(1, Ordering::Relaxed);
+    walk(paths, exclude, |path, source| {
+        watch.looks_at(path);
         match facts(&source) {
             // Another run may be in the middle of an edit: once more, when it is done.
             Err(error @ (Error::Malformed(_) | Error::Changed)) => match source.locked() {
@@ -217,45 +239,43 @@ pub fn tree_of(files: &[Found<Surveyed>]) -> Tree<'_> {
     Tree::new(files.iter().filter_map(|found| Some((found.path.as_path(), found.seen.as_ref().ok()?.as_ref().ok()?))))
 }
 
-fn outcome(found: &Found<Surveyed>, facts: &Facts, tree: &Tree<'_>, options: &Options) -> (Outcome, Taken) {
-    let is_loader = options.all || facts.detection.loads_driver();
+/// What a first `DT_RUNPATH` of a file that was named by itself can end.
+fn orphaned(path: &Path, facts: &Facts, changed: &Changed, options: &Options) -> Option<String> {
+    let is_first = changed.old.effective().is_none() && changed.decision.tag == Tag::Runpath;
+    let is_wanted = options.policy.force == Some(Tag::Runpath);
+    let new = &changed.decision.path;
+    (is_first && !is_wanted).then(|| crate::orphan::warning(path, facts, new, &options.names)).flatten()
+}
+
+/// What became of one file, and whether the unfinished edit of an earlier run was taken back.
+fn outcome(found: &Found<Surveyed>, facts: &Facts, tree: &Tree<'_>, options: &Options) -> (Outcome, bool) {
+    let is_taken = options.takes(facts);
     let untouched = || {
         if facts.detection.names_only() {
             return Outcome::NamesOnly(tree.openers(facts).into_iter().map(Path::to_owned).collect());
         }
         Outcome::NotALoader
     };
-    if !is_loader && !facts.is_interrupted {
-        return (untouched(), Taken::Nothing);
+    if !is_taken && !facts.is_interrupted {
+        return (untouched(), false);
     }
-    match fix_file(found, facts, is_loader, tree, options) {
-        Ok((Some(changed), taken)) => (Outcome::Changed(changed), taken),
-        Ok((None, taken)) => (if is_loader { Outcome::AlreadyRight } else { untouched() }, taken),
-        Err(error) => (Outcome::Failed(error), Taken::Nothing),
+    match fix_file(found, facts, tree, options) {
+        Ok((Some(changed), taken_back)) => (Outcome::Changed(changed), taken_back),
+        Ok((None, taken_back)) => (if is_taken { Outcome::AlreadyRight } else { untouched() }, taken_back),
+        Err(error) => (Outcome::Failed(error), false),
     }
 }
 
-/// What became of the unfinished edit of an earlier run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Taken {
-    /// There was none, or it is still there.
-    Nothing,
-    /// It was taken back.
-    Back,
-}
-
-/// Changes one file, `None` if it needs no change. Everything is read anew: the walk may be long past.
+/// Changes one file, `None` if it needs no change; and whether the unfinished edit of an earlier run was taken back. Everything is read anew: the walk may be long past.
 fn fix_file(
     found: &Found<Surveyed>,
     facts: &Facts,
-    is_loader: bool,
     tree: &Tree<'_>,
     options: &Options,
-) -> Result<(Option<Changed>, Taken), Error> {
+) -> Result<(Option<Changed>, bool), Error> {
     let others = found.other_names();
-    let name = found.place().look_up().map_err(Error::io("cannot open"))?;
-    let opened = Opened::locked(&name)?.ok_or(Error::Changed)?;
-    opened.check_inode(found.identity.inode)?;
+    options.watch.edits(&found.path);
+    let (name, opened) = Opened::found(&found.place(), found.identity.inode)?;
     let (old, decision, note, is_wrong) = {
         let image = Image::parse(opened.bytes())?.map_err(Error::NotCandidate)?;
         let old = search_paths(&image);
@@ -265,25 +285,21 @@ fn fix_file(
         let is_wrong = decision.changes || is_misled(&image, facts, &decision, &note, options);
         (old, decision, note, is_wrong)
     };
-    let is_changed = is_loader && is_wrong;
+    let is_changed = options.takes(facts) && is_wrong;
     if !is_changed && !opened.is_interrupted() {
-        return Ok((None, Taken::Nothing));
+        return Ok((None, false));
     }
-    let way = options.protection.way(opened.source(), &others)?;
     let change = Change { tag: decision.tag, path: Some(decision.path.clone()), note };
     let changes = if is_changed { vec![change] } else { Vec::new() };
     let mode = if options.dry_run { Mode::DryRun } else { Mode::Write };
-    if mode == Mode::DryRun {
-        check_possible(way, opened.source(), &name)?;
-    }
-    let Done { edited, taken_back } =
-        edit(opened, &changes, Target::of(way, &name, &others, mode), options.durability)?;
+    let (target, way) = Target::of(&opened, &name, &others, &options.protection, mode)?;
+    let Done { edited, taken_back } = edit(opened, &changes, target, options.durability)?;
     let link_broken = way == Way::Copy;
     let changed = |edited: Edited| {
         let Edited { rung, entry, growth, note } = edited;
         Changed { old, decision, rung, entry, growth, note, link_broken }
     };
-    Ok((edited.map(changed), if taken_back { Taken::Back } else { Taken::Nothing }))
+    Ok((edited.map(changed), taken_back))
 }
 
 /// Whether the file has the right search path beside a resolution note that leads past it, and that will be another one.

@@ -54,7 +54,7 @@ pub enum Old {
 
 impl Old {
     fn of(bytes: Vec<u8>) -> Self {
-        if bytes.iter().all(|&byte| byte == 0) { Self::Zeros(bytes.len() as u64) } else { Self::Bytes(bytes) }
+        if is_zero(&bytes) { Self::Zeros(bytes.len() as u64) } else { Self::Bytes(bytes) }
     }
 
     fn len(&self) -> u64 {
@@ -246,14 +246,14 @@ impl Journal {
         if !blocks.starts_with(there) || self.is_complete != (blocks.len() == there.len()) {
             return None;
         }
-        let (edits, allowed) = match (self.is_complete, self.undo.durability) {
-            // No edit begins before its journal is complete.
-            (false, _) => (Plan { edits: Vec::new(), ..plan.clone() }, Order::Kept),
-            (true, Durability::Process) => (plan.clone(), Order::Kept),
+        // No edit begins before its journal is complete.
+        let edits = if self.is_complete { plan.edits.as_slice() } else { &[] };
+        let order = match self.undo.durability {
+            Durability::Process => Order::Kept,
             // Between two syncs, pages reach the disk in any order.
-            (true, Durability::Power) => (plan.clone(), Order::Any),
+            Durability::Power => Order::Any,
         };
-        let explained = is_explained(file.get(..self.start)?, undone, &edits, allowed)?;
+        let explained = is_explained(file.get(..self.start)?, undone, edits, order)?;
         verify(undone, &plan).ok()?;
         explained.then_some(undo)
     }
@@ -265,7 +265,7 @@ fn put_back(undone: &mut [u8], at: u64, old: &Old) -> Option<()> {
     let end = start.checked_add(usize::try_from(old.len()).ok()?)?;
     for (index, window) in undone.get_mut(start..end)?.chunks_mut(BLOCK).enumerate() {
         match old {
-            Old::Zeros(_) if window.iter().all(|&byte| byte == 0) => {}
+            Old::Zeros(_) if is_zero(window) => {}
             Old::Zeros(_) => window.fill(0),
             Old::Bytes(bytes) => {
                 let from = index.checked_mul(BLOCK)?;
@@ -288,10 +288,10 @@ enum Order {
 
 /// Whether each byte of `file`, journal excluded, comes from `undone` or from a prefix of the edits; with [`Order::Any`],
 /// each sector from a prefix of its own. `undone` differs from the start of `file` nowhere but in the ranges of the edits.
-fn is_explained(file: &[u8], undone: &[u8], plan: &Plan, order: Order) -> Option<bool> {
+fn is_explained(file: &[u8], undone: &[u8], edits: &[Edit], order: Order) -> Option<bool> {
     let old_len = undone.len();
     let mut windows: Vec<Range<usize>> = Vec::new();
-    for edit in &plan.edits {
+    for edit in edits {
         let (start, end) = (usize::try_from(edit.at.0).ok()?, usize::try_from(edit.range().end.0).ok()?);
         windows.push(start..end.min(old_len));
         windows.push(start.max(old_len)..end);
@@ -313,14 +313,14 @@ fn is_explained(file: &[u8], undone: &[u8], plan: &Plan, order: Order) -> Option
         // An edit that is taken back leaves what it wrote behind the old end: the cut comes last.
         Order::Kept => {
             let (mut within, mut behind) = (States::new(within, file, undone)?, States::new(behind, file, undone)?);
-            within.follow(plan, undone)?;
-            behind.follow(plan, undone)?;
+            within.follow(edits, undone)?;
+            behind.follow(edits, undone)?;
             within.together.zip(behind.together).is_some_and(|(within, behind)| within.first <= behind.last)
         }
         Order::Any => {
             let sectors = within.into_iter().chain(behind).flat_map(sectors).collect();
             let mut states = States::new(sectors, file, undone)?;
-            states.follow(plan, undone)?;
+            states.follow(edits, undone)?;
             states.windows.iter().all(|window| window.was_the_same)
         }
     })
@@ -396,8 +396,8 @@ impl<'f> States<'f> {
     }
 
     /// Makes the edits, byte by byte.
-    fn follow(&mut self, plan: &Plan, undone: &[u8]) -> Option<()> {
-        for edit in &plan.edits {
+    fn follow(&mut self, edits: &[Edit], undone: &[u8]) -> Option<()> {
+        for edit in edits {
             let start = usize::try_from(edit.at.0).ok()?;
             for (at, byte) in (start..).zip(edit.content.resolve(undone)?) {
                 self.write(at, *byte)?;

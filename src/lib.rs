@@ -55,6 +55,7 @@
 )]
 
 pub mod apply;
+mod archive;
 pub mod decide;
 pub mod detect;
 pub mod elf;
@@ -93,11 +94,13 @@ mod lock;
 #[doc(hidden)]
 #[allow(unsafe_code)]
 pub mod map;
+mod orphan;
 #[doc(hidden)]
 pub mod patchelf;
 #[doc(hidden)]
 pub mod place;
 mod privileges;
+mod pseudo;
 #[doc(hidden)]
 pub mod report;
 #[doc(hidden)]
@@ -110,5 +113,7 @@ pub mod sysroot;
 pub mod tree;
 #[doc(hidden)]
 pub mod walk;
+#[doc(hidden)]
+pub mod watch;
 
 pub use error::Error;

@@ -21,7 +21,7 @@ use driver_runpath::apply::Durability;
 use driver_runpath::audit;
 use driver_runpath::check::check;
 use driver_runpath::decide::{Policy, Tag};
-use driver_runpath::detect::{self, DriverNames};
+use driver_runpath::detect::{self, Depth, DriverNames};
 use driver_runpath::explain::{self, explain};
 use driver_runpath::fix::{self, fix};
 use driver_runpath::gpu_code::{self, Requirement};
@@ -44,6 +44,7 @@ use progress::Progress;
 use cli::audit::Audit;
 use cli::gpu_code::GpuCode;
 use cli::runpath::Action;
+use cli::telling::Telling;
 use cli::{Check, Cli, Color, Command, Explain, Fix, Group, Names, Selection};
 
 fn main() -> ExitCode {
@@ -110,16 +111,15 @@ fn run_fix(command: Fix, color: Color) -> anyhow::Result<Status> {
         driver_dirs: driver_dirs(selection.driver_link.clone(), &names(&selection.names))?,
         policy: Policy { driver_dir: Vec::new(), prepend, force },
         all: command.all,
-        // Only a line of -v and the JSON document would show them.
-        find_names: selection.verbose || command.json,
+        depth: depth(&selection, command.json, screen(color)),
         dry_run: command.dry_run,
         durability: durability(command.sync),
         exclude: exclude(&selection)?,
-        looked_at: Arc::default(),
+        watch: Arc::default(),
         protection: Protection { store: store_to_protect(), break_links: command.break_links },
     };
     let report = {
-        let _progress = Progress::start(&options.looked_at);
+        let _progress = Progress::start(&options.watch);
         fix(&selection.paths, &options)
     };
     let voice = voice(&selection, color);
@@ -138,17 +138,17 @@ fn run_fix(command: Fix, color: Color) -> anyhow::Result<Status> {
 
 fn run_check(command: Check, color: Color) -> anyhow::Result<Status> {
     let selection = command.selection;
-    let looked_at = Arc::default();
+    let watch = Arc::default();
     let exclude = exclude(&selection)?;
     let report = {
-        let _progress = Progress::start(&looked_at);
+        let _progress = Progress::start(&watch);
         check(
             &selection.paths,
             &exclude,
             &names(&selection.names),
             &driver_dirs(selection.driver_link.clone(), &names(&selection.names))?,
             &Protection { store: store_to_protect(), break_links: false },
-            &looked_at,
+            &watch,
         )
     };
     let voice = voice(&selection, color);
@@ -189,45 +189,59 @@ fn run_explain(command: Explain) -> anyhow::Result<Status> {
         library_path: library_path.map(OsString::into_vec),
     };
     let (mut out, mut errors) = outputs();
-    let explanation = match explain(&command.file, &options) {
-        Ok(explanation) => explanation,
-        Err((path, error)) => {
-            error_line(&path, &error, &mut errors)?;
-            return Ok(Status::Error);
+    let mut worst = Status::Good;
+    for (index, file) in command.files.iter().enumerate() {
+        if file.is_dir() {
+            let name = printable(file.as_os_str().as_encoded_bytes());
+            writeln!(
+                errors,
+                "error: {name}: a directory, and explain looks at single files: driver-runpath check {}",
+                quoted(file.as_os_str())
+            )?;
+            worst = Status::Error;
+            continue;
         }
-    };
-    if command.json {
-        writeln!(out, "{}", explain_json(&explanation)?)?;
-    } else {
-        explain_text(&explanation, &mut out)?;
+        match explain(file, &options) {
+            Ok(explanation) if command.json => writeln!(out, "{}", explain_json(&explanation)?)?,
+            Ok(explanation) => {
+                if index > 0 {
+                    writeln!(out)?;
+                }
+                explain_text(&explanation, &mut out)?;
+            }
+            Err((path, error)) => {
+                error_line(&path, &error, &mut errors)?;
+                worst = Status::Error;
+            }
+        }
     }
     out.flush()?;
-    Ok(Status::Good)
+    Ok(worst)
 }
 
 fn run_audit(command: Audit) -> anyhow::Result<Status> {
     let pattern = |text: &String| glob::Pattern::new(text).map_err(|why| anyhow!("--ignore {text}: {why}"));
     let names = names(&command.names);
     let options = audit::Options {
-        exclude: Exclude::new(command.exclude).map_err(|why| anyhow!("--exclude {why}"))?,
+        exclude: exclude_of(&command.telling)?,
         driver_dirs: driver_dirs(command.driver_link, &names)?,
-        names,
         ignore: command.ignore.iter().map(pattern).collect::<anyhow::Result<_>>()?,
         expect: command.expect,
+        names,
     };
-    let looked_at = Arc::default();
+    let watch = Arc::default();
     let report = {
-        let _progress = Progress::start(&looked_at);
-        audit::audit(&command.paths, &options, &looked_at)
+        let _progress = Progress::start(&watch);
+        audit::audit(&command.paths, &options, &watch)
     };
     let view = AuditView {
         names: if command.missing { Told::Missing } else { Told::All },
         rigour: if command.strict { Rigour::Strict } else { Rigour::Lax },
     };
-    let leniency = if command.skip_damaged { Leniency::SkipDamaged } else { Leniency::None };
-    let voice = Voice { verbosity: verbosity(command.verbose, command.quiet), leniency, screen: None };
+    let voice = voice_of(&command.telling);
+    let leniency = voice.leniency;
     let (mut out, mut errors) = outputs();
-    if command.json {
+    if command.telling.json {
         writeln!(out, "{}", audit_json(&report, view, leniency)?)?;
     } else {
         audit_text(&report, view, &voice, &mut out, &mut errors)?;
@@ -239,22 +253,31 @@ fn run_audit(command: Audit) -> anyhow::Result<Status> {
 fn run_gpu_code(command: GpuCode) -> anyhow::Result<Status> {
     let required: Result<Vec<Requirement>, String> = command.require.iter().map(|wish| wish.parse()).collect();
     let required = required.map_err(|why| anyhow!("--require {why}"))?;
-    let exclude = Exclude::new(command.exclude).map_err(|why| anyhow!("--exclude {why}"))?;
-    let looked_at = Arc::default();
+    let exclude = exclude_of(&command.telling)?;
+    let watch = Arc::default();
     let report = {
-        let _progress = Progress::start(&looked_at);
-        gpu_code::survey(&command.paths, &exclude, &required, &looked_at)
+        let _progress = Progress::start(&watch);
+        gpu_code::survey(&command.paths, &exclude, &required, &watch)
     };
-    let leniency = if command.skip_damaged { Leniency::SkipDamaged } else { Leniency::None };
-    let voice = Voice { verbosity: verbosity(command.verbose, command.quiet), leniency, screen: None };
+    let voice = voice_of(&command.telling);
+    let leniency = voice.leniency;
     let (mut out, mut errors) = outputs();
-    if command.json {
+    if command.telling.json {
         writeln!(out, "{}", gpu_code_json(&report, leniency)?)?;
     } else {
         gpu_code_text(&report, &voice, &mut out, &mut errors)?;
     }
     out.flush()?;
     Ok(report.status(leniency))
+}
+
+fn exclude_of(telling: &Telling) -> anyhow::Result<Exclude> {
+    Exclude::new(telling.exclude.clone()).map_err(|why| anyhow!("--exclude {why}"))
+}
+
+fn voice_of(telling: &Telling) -> Voice {
+    let leniency = if telling.skip_damaged { Leniency::SkipDamaged } else { Leniency::None };
+    Voice { verbosity: verbosity(telling.verbose, telling.quiet), leniency, screen: None }
 }
 
 fn names(wanted: &Names) -> DriverNames {
@@ -271,7 +294,8 @@ fn exclude(selection: &Selection) -> anyhow::Result<Exclude> {
 /// A pattern that is spelled wrong would leave files to be edited that it was meant for.
 fn warn_of_unused(exclude: &Exclude, selection: &Selection) {
     // Files that are named are not excluded.
-    if verbosity(selection.verbose, selection.quiet) == Verbosity::Errors
+    if exclude.is_empty()
+        || verbosity(selection.verbose, selection.quiet) == Verbosity::Errors
         || !selection.paths.iter().any(|path| path.is_dir())
     {
         return;
@@ -294,6 +318,18 @@ fn voice(selection: &Selection, color: Color) -> Voice {
         verbosity: verbosity(selection.verbose, selection.quiet),
         leniency: leniency(selection),
         screen: screen(color),
+    }
+}
+
+/// As much evidence as the report shows: what it shows is worth the time that it takes, and a person wants the best
+/// reason, not the first one.
+fn depth(selection: &Selection, json: bool, screen: Option<Screen>) -> Depth {
+    match verbosity(selection.verbose, selection.quiet) {
+        _ if json => Depth::FirstName,
+        Verbosity::All if screen.is_none() => Depth::FirstName,
+        Verbosity::All => Depth::All,
+        Verbosity::Lines if screen.is_some() => Depth::All,
+        _ => Depth::First,
     }
 }
 
@@ -390,14 +426,18 @@ fn new_path(path: OsString, operation: &str, allow_relative: bool) -> anyhow::Re
 
 fn print_runpaths(files: &[PathBuf]) -> anyhow::Result<Status> {
     let (mut out, mut errors) = outputs();
-    let mut worst = Status::Good;
-    let how = match (files.len() > 1, io::stdout().is_terminal()) {
+    let how = match (files.len() > 1 || files.iter().any(|file| file.is_dir()), io::stdout().is_terminal()) {
         (true, _) => Printed::WithName,
         (false, true) => Printed::Harmless,
         (false, false) => Printed::Bytes,
     };
-    for file in files {
-        worst = worst.max(printed(file, &runpath::print(file), how, &mut out, &mut errors)?);
+    let found = files.iter().flat_map(|file| match file.is_dir() {
+        true => runpath::print_tree(file),
+        false => vec![(file.clone(), runpath::print(file))],
+    });
+    let mut worst = Status::Good;
+    for (file, found) in found {
+        worst = worst.max(printed(&file, &found, how, &mut out, &mut errors)?);
     }
     out.flush()?;
     Ok(worst)

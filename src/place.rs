@@ -12,7 +12,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, StatxAttributes, StatxFlags, fstat, openat, statat, statx};
+use rustix::fs::{
+    AtFlags, CWD, FileType, Mode, OFlags, Stat, StatxAttributes, StatxFlags, fstat, openat, statat, statx,
+};
 
 use crate::Error;
 use crate::source::{Links, Source};
@@ -142,8 +144,7 @@ impl Name {
     /// What the system answers.
     pub fn inode(&self) -> io::Result<(u64, u64)> {
         let stat = statat(&self.directory, &self.name, AtFlags::SYMLINK_NOFOLLOW)?;
-        #[allow(clippy::useless_conversion, reason = "the fields have other types on other architectures")]
-        Ok((u64::from(stat.st_dev), u64::from(stat.st_ino)))
+        Ok(inode_of(&stat))
     }
 
     /// A path that leads to the open directory, whatever has its name by now.
@@ -176,9 +177,13 @@ impl NameKey {
             return None;
         }
         let stat = fstat(directory).ok()?;
-        #[allow(clippy::useless_conversion, reason = "the fields have other types on other architectures")]
-        Some(Self((u64::from(stat.st_dev), u64::from(stat.st_ino)), name.to_owned()))
+        Some(Self(inode_of(&stat), name.to_owned()))
     }
+}
+
+#[allow(clippy::useless_conversion, reason = "the fields have other types on other architectures")]
+fn inode_of(stat: &Stat) -> (u64, u64) {
+    (u64::from(stat.st_dev), u64::from(stat.st_ino))
 }
 
 const STICKY: u32 = 0o1000;

@@ -1,35 +1,47 @@
 //! A sign of life on a terminal, where the work takes longer than people wait without one.
 
 use std::io::IsTerminal;
+use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use driver_runpath::report::{Screen, printable};
+use driver_runpath::watch::Watch;
 use indicatif::ProgressBar;
+
+/// Narrower, a message says nothing.
+const LEAST: usize = 24;
 
 /// How long the work may take in silence.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Shows how many files were looked at, from the first second on, until it is dropped. Nothing in a pipe or a build log.
+/// Shows how far the run has got, and where it is, from the first second on, until it is dropped. Nothing in a pipe or a build log.
 pub struct Progress(Option<(Sender<()>, JoinHandle<()>)>);
 
 impl Progress {
-    /// Starts; `looked_at` is read now and then.
-    pub fn start(looked_at: &Arc<AtomicU64>) -> Self {
+    /// Starts; `watch` is read now and then.
+    pub fn start(watch: &Arc<Watch>) -> Self {
         if !std::io::stderr().is_terminal() {
             return Self(None);
         }
         let (done, is_done) = mpsc::channel();
-        let looked_at = Arc::clone(looked_at);
+        let watch = Arc::clone(watch);
         let show = move || {
             if is_done.recv_timeout(PATIENCE) != Err(RecvTimeoutError::Timeout) {
                 return;
             }
             let bar = ProgressBar::new_spinner();
             while is_done.recv_timeout(Duration::from_millis(100)) == Err(RecvTimeoutError::Timeout) {
-                bar.set_message(format!("{} ELF files looked at", looked_at.load(Ordering::Relaxed)));
+                let (what, at) = watch.state();
+                let columns =
+                    rustix::termios::tcgetwinsize(std::io::stderr()).map_or(0, |size| usize::from(size.ws_col));
+                bar.set_message(Screen::cut_in_the_middle(
+                    &format!("{what}: {}", printable(at.as_os_str().as_bytes())),
+                    // The spinner takes two.
+                    columns.saturating_sub(2).max(LEAST),
+                ));
                 bar.tick();
             }
             bar.finish_and_clear();

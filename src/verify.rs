@@ -6,6 +6,7 @@
 
 mod names;
 mod note;
+mod overlay;
 
 use std::collections::HashSet;
 use std::ops::Range;
@@ -21,6 +22,7 @@ use crate::decide::Tag;
 use crate::elf::Malformed;
 use crate::plan::{EntryFor, NoteOutcome, Plan};
 use note::Notes;
+use overlay::Overlay;
 
 /// Unknown to goblin, like the next one.
 const DT_RELR: u64 = 36;
@@ -47,6 +49,8 @@ fn check_original(original: &[u8]) -> Result<(), String> {
     check_dynamic(&found, &found, &nothing)?;
     check_sections(&found, &Notes::of(&file, &found)?, &found, &nothing)?;
     check_string_section(&found)?;
+    check_overlaps(&found)?;
+    names::check_ends((&file, &found))?;
     names::check((&file, &found), (&file, &found), &[], &nothing)
 }
 
@@ -66,66 +70,6 @@ fn check(original: &[u8], plan: &Plan) -> Result<(), String> {
     check_search_path(&planned, &after, plan)?;
     note::check(&planned, (&before, &old_notes), (&after, &new_notes), plan)?;
     check_places(original, &before, old_notes.places(&before, &new_notes), plan)
-}
-
-/// The original with the edits of a plan laid over it.
-struct Overlay<'a> {
-    original: &'a [u8],
-    plan: Option<&'a Plan>,
-}
-
-impl Overlay<'_> {
-    fn len(&self) -> u64 {
-        self.plan.map_or(self.original.len() as u64, |plan| plan.new_len)
-    }
-
-    /// The bytes of a window; those that neither the original nor an edit has are zero.
-    fn read(&self, at: u64, len: u64) -> Result<Vec<u8>, String> {
-        let end = at.checked_add(len).filter(|end| *end <= self.len()).ok_or("a table lies outside the file")?;
-        let size = usize::try_from(len).map_err(|error| error.to_string())?;
-        let mut window = vec![0; size];
-        lay_over(&mut window, at, 0, self.original);
-        for edit in self.plan.iter().flat_map(|plan| &plan.edits) {
-            if edit.at.0 < end && edit.range().end.0 > at {
-                let bytes = edit.content.resolve(self.original).ok_or("an edit copies from outside the file")?;
-                lay_over(&mut window, at, edit.at.0, bytes);
-            }
-        }
-        Ok(window)
-    }
-
-    fn string(&self, at: u64) -> Result<Vec<u8>, String> {
-        const STEP: u64 = 256;
-        let mut string = Vec::new();
-        loop {
-            let from = at.checked_add(string.len() as u64).ok_or("a string past 2^64")?;
-            let window = self.read(from, STEP.min(self.len().saturating_sub(from)))?;
-            if window.is_empty() {
-                return Err("a string without an end".into());
-            }
-            match window.iter().position(|&byte| byte == 0) {
-                Some(end) => {
-                    string.extend(window.iter().take(end));
-                    return Ok(string);
-                }
-                None => string.extend(window),
-            }
-        }
-    }
-}
-
-/// Copies the part of `bytes`, which lie at `bytes_at`, that falls into `window`, which lies at `at`.
-fn lay_over(window: &mut [u8], at: u64, bytes_at: u64, bytes: &[u8]) {
-    let end = at.saturating_add(window.len() as u64).min(bytes_at.saturating_add(bytes.len() as u64));
-    let start = at.max(bytes_at);
-    let index = |position: u64, base: u64| usize::try_from(position.saturating_sub(base)).unwrap_or(usize::MAX);
-    if start < end {
-        let target = window.get_mut(index(start, at)..index(end, at));
-        let source = bytes.get(index(start, bytes_at)..index(end, bytes_at));
-        if let (Some(target), Some(source)) = (target, source) {
-            target.copy_from_slice(source);
-        }
-    }
 }
 
 /// The header tables as goblin reads them.
@@ -299,8 +243,9 @@ fn check_other_segments(
         let is_note = changes && old_notes.is_own(&wanted);
         let repeats_property = wanted.p_type == program_header::PT_NOTE
             && properties.iter().any(|found| found.p_offset == wanted.p_offset && found.p_filesz == wanted.p_filesz);
-        // What PT_GNU_RELRO protects stays where it is, even if it starts with .dynamic.
-        let may_move = wanted.p_filesz > 0 && wanted.p_type != program_header::PT_GNU_RELRO;
+        // What PT_GNU_RELRO or a header of another kind says of .dynamic's old place stays: those bytes stay, too.
+        let is_other = wanted.p_type != program_header::PT_DYNAMIC && before.dynamic_range.contains(&wanted.p_offset);
+        let may_move = wanted.p_filesz > 0 && wanted.p_type != program_header::PT_GNU_RELRO && !is_other;
         if let Some((offset, addr)) = moved(plan, wanted.p_offset).filter(|_| may_move) {
             (wanted.p_offset, wanted.p_vaddr, wanted.p_paddr) = (offset, addr, addr);
             if wanted.p_type == program_header::PT_DYNAMIC {
@@ -384,10 +329,11 @@ fn check_sections(before: &Reading, old_notes: &Notes, after: &Reading, plan: &P
     let old_strings = (before.value(dynamic::DT_STRTAB), before.value(dynamic::DT_STRSZ));
     for (index, (old, new)) in before.sections.iter().zip(&after.sections).enumerate() {
         let mut wanted = old.clone();
-        let has_bytes = before.has_bytes(old) && old.is_alloc();
-        if let Some((offset, addr)) = moved(plan, old.sh_offset).filter(|_| before.has_bytes(old)) {
+        let has_bytes = before.has_bytes(old);
+        if let Some((offset, addr)) = moved(plan, old.sh_offset).filter(|_| has_bytes) {
             wanted.sh_offset = offset;
-            wanted.sh_addr = if has_bytes { addr } else { old.sh_addr };
+            let is_its_address = old.is_alloc() || before.offset_of(old.sh_addr) == Some(old.sh_offset);
+            wanted.sh_addr = if is_its_address { addr } else { old.sh_addr };
         }
         if let Some(meant) = old_notes.wanted_section(index, &wanted, new, plan) {
             wanted = meant;
@@ -417,6 +363,36 @@ fn check_sections(before: &Reading, old_notes: &Notes, after: &Reading, plan: &P
     Ok(())
 }
 
+/// Neither sections nor the tables of headers share bytes, and what a segment is in the file it is in memory.
+fn check_overlaps(found: &Reading) -> Result<(), String> {
+    let of = |section: &SectionHeader| section.sh_offset..section.sh_offset.saturating_add(section.sh_size);
+    let sections = found.sections.iter().enumerate().filter(|(_, section)| found.has_bytes(section));
+    let mut ranges: Vec<(std::ops::Range<u64>, String)> =
+        sections.map(|(index, section)| (of(section), format!("section {index}"))).collect();
+    let header = &found.header;
+    let program_headers = u64::from(header.e_phnum).saturating_mul(header.e_phentsize.into());
+    let section_headers = (found.sections.len() as u64).saturating_mul(header.e_shentsize.into());
+    let table = |at: u64, size: u64| at..at.saturating_add(size);
+    ranges.push((table(0, header.e_ehsize.into()), "the ELF header".to_owned()));
+    ranges.push((table(header.e_phoff, program_headers), "the program header table".to_owned()));
+    ranges.push((table(header.e_shoff, section_headers), "the section header table".to_owned()));
+    ranges.sort_by_key(|(range, _)| (range.start, range.end));
+    for pair in ranges.windows(2) {
+        if let [(first, name), (second, other)] = pair {
+            if second.start < first.end && !second.is_empty() {
+                return Err(format!("{name} and {other} share bytes"));
+            }
+        }
+    }
+    for (index, segment) in found.segments.iter().enumerate().filter(|(_, segment)| segment.p_filesz > 0) {
+        let is_mapped = segment.p_type != program_header::PT_NULL && segment.p_vaddr != 0;
+        if is_mapped && found.offset_of(segment.p_vaddr).is_some_and(|offset| offset != segment.p_offset) {
+            return Err(format!("segment {index} is not the same bytes in memory as in the file"));
+        }
+    }
+    Ok(())
+}
+
 /// A section that shares bytes with the string table is the string table.
 fn check_string_section(found: &Reading) -> Result<(), String> {
     let (Some(addr), Some(size)) = (found.value(dynamic::DT_STRTAB), found.value(dynamic::DT_STRSZ)) else {
@@ -424,8 +400,12 @@ fn check_string_section(found: &Reading) -> Result<(), String> {
     };
     let at = found.offset_of(addr).ok_or("DT_STRTAB lies in no segment")?;
     let end = at.saturating_add(size);
+    if found.dynamic.iter().any(|(tag, value)| *tag == dynamic::DT_GNU_HASH && *value == addr) {
+        return Err("DT_GNU_HASH and DT_STRTAB have one address".into());
+    }
     for (index, section) in found.sections.iter().enumerate().filter(|(_, section)| found.has_bytes(section)) {
         let is_it = section.sh_type == section_header::SHT_STRTAB
+            && section.is_alloc()
             && (section.sh_addr, section.sh_offset, section.sh_size) == (addr, at, size);
         let touches = section.sh_offset < end && at < section.sh_offset.saturating_add(section.sh_size);
         if touches && !is_it {
@@ -507,19 +487,4 @@ fn check_places(original: &[u8], before: &Reading, notes: Vec<Range<u64>>, plan:
         }
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::lay_over;
-
-    #[test]
-    fn edits_are_cut_to_the_window() {
-        let mut window = *b"........";
-        lay_over(&mut window, 10, 6, b"aaaaaa");
-        lay_over(&mut window, 10, 14, b"bb");
-        lay_over(&mut window, 10, 17, b"cccc");
-        lay_over(&mut window, 10, 18, b"dddd");
-        assert_eq!(&window, b"aa..bb.c");
-    }
 }

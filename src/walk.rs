@@ -17,10 +17,11 @@ use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir, openat, statat};
 use rustix::io::Errno;
 
 use crate::Error;
-use crate::elf::NotCandidate;
+use crate::archive::not_elf;
 pub use crate::exclude::Exclude;
 use crate::links::COPY_PREFIX;
 use crate::place::{NameKey, Place, Root};
+use crate::pseudo::pseudo;
 use crate::source::{Identity, Links, Source, Take};
 
 /// What the walk came upon.
@@ -74,11 +75,7 @@ const MANY_FILES: usize = 8;
 
 /// Calls `look` for every ELF file at or below `paths`, each (device, inode) once. Symbolic links are followed where
 /// named, not where found.
-pub fn walk<T: Send>(
-    paths: &[PathBuf],
-    exclude: &Exclude,
-    look: impl Fn(&Path, Source, Links) -> T + Sync,
-) -> Walked<T> {
+pub fn walk<T: Send>(paths: &[PathBuf], exclude: &Exclude, look: impl Fn(&Path, Source) -> T + Sync) -> Walked<T> {
     walk_for(Take::Elf, paths, exclude, look)
 }
 
@@ -87,7 +84,7 @@ pub fn walk_for<T: Send>(
     take: Take,
     paths: &[PathBuf],
     exclude: &Exclude,
-    look: impl Fn(&Path, Source, Links) -> T + Sync,
+    look: impl Fn(&Path, Source) -> T + Sync,
 ) -> Walked<T> {
     let kinds: Vec<_> = paths.iter().map(|path| (path, fs::metadata(path))).collect();
     let walk = Walk { take, look, exclude, state: Mutex::default(), others: AtomicU64::new(0) };
@@ -203,7 +200,7 @@ impl<T> Entry<T> {
     }
 }
 
-impl<T: Send, L: Fn(&Path, Source, Links) -> T + Sync> Walk<'_, L, T> {
+impl<T: Send, L: Fn(&Path, Source) -> T + Sync> Walk<'_, L, T> {
     /// Looks at a directory by its descriptor: what another process puts in the way of `path` meanwhile leads nowhere.
     fn directory<'s>(&'s self, root: &Arc<Root>, parent: Option<&OwnedFd>, path: PathBuf, scope: &rayon::Scope<'s>) {
         const LINKS: Links = Links::Refuse;
@@ -218,6 +215,12 @@ impl<T: Send, L: Fn(&Path, Source, Links) -> T + Sync> Walk<'_, L, T> {
             Ok(directory) => Arc::new(directory),
             Err(error) => return self.problem(path, cannot(error)),
         };
+        if let Some(kind) = pseudo(&directory) {
+            if parent.is_none() {
+                self.problem(path, Error::Pseudo(kind));
+            }
+            return;
+        }
         let mut large = Vec::new();
         let mut buffer = Vec::with_capacity(DIRECTORY_BUFFER);
         let mut entries = RawDir::new(&directory, buffer.spare_capacity_mut());
@@ -255,6 +258,13 @@ impl<T: Send, L: Fn(&Path, Source, Links) -> T + Sync> Walk<'_, L, T> {
                 FileType::RegularFile => {
                     let opened = Source::take_at(&directory, name, LINKS, self.take);
                     match &opened {
+                        // What is empty is no ELF file, whether it may be read or not.
+                        Err(_)
+                            if statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW)
+                                .is_ok_and(|stat| stat.st_size == 0) =>
+                        {
+                            self.others.fetch_add(1, Ordering::Relaxed);
+                        }
                         // Opened once more in its turn, so that few files are open at a time.
                         Ok(Some(source)) if source.identity.len >= LARGE => large.push((name.to_owned(), whole())),
                         _ => self.file(whole, Some((root, &directory)), opened),
@@ -290,7 +300,7 @@ impl<T: Send, L: Fn(&Path, Source, Links) -> T + Sync> Walk<'_, L, T> {
             Ok(None) => {
                 self.others.fetch_add(1, Ordering::Relaxed);
                 if links == Links::Follow {
-                    self.problem(path(), Error::NotCandidate(NotCandidate::NotElf));
+                    self.problem(path(), not_elf(&path()));
                 }
                 return;
             }
@@ -301,7 +311,7 @@ impl<T: Send, L: Fn(&Path, Source, Links) -> T + Sync> Walk<'_, L, T> {
             return;
         }
         let inode = source.identity.inode;
-        let seen = (self.look)(&path, source, links);
+        let seen = (self.look)(&path, source);
         if let Some(entry) = self.state().files.get_mut(&inode) {
             entry.seen = Some(seen);
         }

@@ -13,7 +13,7 @@ use std::{fs, ptr};
 use driver_runpath::decide::{Policy, Tag};
 use driver_runpath::detect::DriverNames;
 use driver_runpath::fix::{DriverDirs, Options, Outcome, fix};
-use driver_runpath::fixtures::{Access, Entry, Header, Load, Part, Sections, Spec};
+use driver_runpath::fixtures::{Access, Entry, Header, Load, Part, Sections, Spec, damage};
 use proptest::test_runner::{RngAlgorithm, TestRng};
 use support::targets;
 
@@ -96,7 +96,7 @@ fn mutated_real_files_are_read_within_bounds() {
         let mutations = random(1, 40 * 48);
         for (number, mutation) in mutations.chunks(48).enumerate() {
             let mut file = file.clone();
-            targets::mutate(&mut file, mutation);
+            damage(&mut file, mutation);
             planned += usize::from(read_all(&format!("{}, mutation {number}", path.display()), &file));
             all += 1;
         }
@@ -181,12 +181,12 @@ fn a_file_that_is_not_changed_is_as_it_was() {
         driver_dirs: DriverDirs { native: b"/run/opengl-driver/lib".to_vec(), i386: b"/run/32/lib".to_vec() },
         policy: Policy::default(),
         all: true,
-        find_names: false,
+        depth: driver_runpath::detect::Depth::First,
         dry_run: false,
         durability: Default::default(),
         protection: Default::default(),
         exclude: Default::default(),
-        looked_at: Default::default(),
+        watch: Default::default(),
     };
     let report = fix(&[dir.path().to_owned()], &options);
     let (mut changed, mut failed) = (0, 0);

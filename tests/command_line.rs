@@ -408,3 +408,76 @@ fn colours_can_be_had_in_a_pipe_and_done_without() -> Done {
     }
     says(&run("check --color sometimes FILE", &[&tree]).expect(2)?, &["auto, always, never"])
 }
+
+#[test]
+fn a_directory_or_several_files_where_one_was_expected_are_taken_or_the_way_out_is_said() -> Done {
+    let lab = Lab::new()?;
+    let file = lab.fixture("x86_64/program", "t/program")?;
+    let other = lab.fixture("x86_64/libopens.so", "t/lib/libopens.so")?;
+    fs::write(lab.path("t/readme"), "text")?;
+    let tree = lab.path("t");
+    let ran = run("explain FILE FILE", &[&file, &other]).expect(0)?;
+    says(&ran, &[&format!("{}\n  ELF", file.display()), &format!("\n\n{}\n  ELF", other.display())])?;
+    let ran = run("explain --json FILE FILE", &[&file, &other]).expect(0)?;
+    let documents = serde_json::Deserializer::from_str(&ran.out).into_iter::<serde_json::Value>().count();
+    same(documents, 2, "documents")?;
+    let way_out = format!("driver-runpath check {}", tree.display());
+    says(&run("explain FILE FILE", &[&tree, &file]).expect(2)?, &["a directory", &way_out, "loads the driver"])?;
+    let expected = format!("{}: no search path\n{}: RUNPATH /opt/lib\n", other.display(), file.display());
+    same(run("runpath print FILE", &[&tree]).expect(0)?.out, expected, "printed")
+}
+
+#[test]
+fn an_archive_is_to_be_unpacked_first() -> Done {
+    let lab = Lab::new()?;
+    let tar = [&[b'x'; 257][..], b"ustar\x0000"].concat();
+    let archives: [(&str, &[u8]); 7] = [
+        ("x.whl", b"PK\x03\x04 and so on"),
+        ("x.deb", b"!<arch>\ndebian-binary   "),
+        ("x.tar", &tar),
+        ("x.tar.gz", b"\x1f\x8b\x08"),
+        ("x.tar.xz", b"\xfd7zXZ\x00"),
+        ("x.tar.zst", b"\x28\xb5\x2f\xfd"),
+        ("x.tar.bz2", b"BZh9"),
+    ];
+    for (name, bytes) in archives {
+        let file = lab.path(name);
+        fs::write(&file, bytes)?;
+        for line in
+            ["check FILE", "fix FILE", "fix -n FILE", "explain FILE", "runpath print FILE", "runpath set /a FILE"]
+        {
+            says(&run(line, &[&file]).expect(2)?, &["an archive (", "unpack it first"])?;
+        }
+        same(fs::read(&file)? == bytes, true, name)?;
+    }
+    // Found in a directory it is one of the files that are no ELF files.
+    same(run("check FILE", &[lab.root()]).expect(0)?.err.as_str(), "", "errors")
+}
+
+#[test]
+fn file_systems_that_the_kernel_makes_up_are_not_walked_into() -> Done {
+    let ran = run("check /proc", &[]).expect(2)?;
+    says(&ran, &["/proc: a file system that the kernel makes up (proc)", "0 ELF files"])?;
+    same(ran.err.lines().count(), 1, "lines of errors")
+}
+
+/// Neither is what is empty worth an error.
+#[test]
+fn an_empty_file_that_cannot_be_read_is_no_error() -> Done {
+    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::process::CommandExt;
+    const NOBODY: u32 = 65534;
+    let lab = Lab::new()?;
+    fs::set_permissions(lab.root(), fs::Permissions::from_mode(0o755))?;
+    fs::create_dir(lab.path("t"))?;
+    fs::write(lab.path("t/lock"), "")?;
+    fs::set_permissions(lab.path("t/lock"), fs::Permissions::from_mode(0o000))?;
+    let binary = lab.path("driver-runpath");
+    support::lab::succeed(std::process::Command::new("cp").arg(env!("CARGO_BIN_EXE_driver-runpath")).arg(&binary))?;
+    let mut command = std::process::Command::new(&binary);
+    if rustix::process::geteuid().is_root() {
+        command.uid(NOBODY).gid(NOBODY);
+    }
+    let ran = support::lab::run_copy(command.arg("check").arg(lab.path("t")))?.expect(0)?;
+    same(ran.err.as_str(), "", "errors")
+}

@@ -11,7 +11,7 @@ mod neighbours;
 #[path = "hostile/system.rs"]
 mod system;
 
-use libtest_mimic::{Arguments, Failed, Trial};
+use libtest_mimic::{Arguments, Failed};
 
 type Done = Result<(), Failed>;
 
@@ -21,12 +21,4 @@ fn main() {
     trials.extend(system::trials());
     trials.extend(mutants::trials());
     libtest_mimic::run(&Arguments::from_args(), trials).exit();
-}
-
-/// A test that only root can run; ignored for others.
-fn root_trial(name: &str, tools: &[&str], body: fn() -> Done) -> Trial {
-    if rustix::process::geteuid().is_root() {
-        return support::tools::trial(name, tools, body);
-    }
-    Trial::test(name, || Ok(())).with_kind("needs root").with_ignored_flag(true)
 }

@@ -17,7 +17,7 @@ use driver_runpath::journal::{Journal, Undo};
 use driver_runpath::plan::{Change, Content, EntryFor, Plan, Rung, Step, plan};
 use libtest_mimic::{Arguments, Failed, Trial};
 use support::lab::{Lab, driver_runpath, program, run_copy, same, succeed};
-use support::tools::trial;
+use support::tools::{fix_with_faults, root_trial, trial};
 
 type Done = Result<(), Failed>;
 
@@ -385,15 +385,8 @@ fn failing_writes() -> Done {
     ] {
         for number in 1..40 {
             fs::write(&path, &original)?;
-            let inject = format!("inject={call}:error={error}:when={number}");
-            let output = Command::new("strace")
-                .args(["-f", "-qq", "-o"])
-                .arg(lab.path("trace"))
-                .args(["-e", &format!("trace={call}"), "-e", &inject])
-                .arg(env!("CARGO_BIN_EXE_driver-runpath"))
-                .arg("fix")
-                .arg(&path)
-                .output()?;
+            let inject = format!("error={error}:when={number}");
+            let output = fix_with_faults(&lab, &path, call, &inject)?;
             if output.status.code() == Some(0) {
                 // There are fewer such calls than that.
                 break;
@@ -424,14 +417,6 @@ fn text_busy() -> Done {
     let run = run.expect(2)?;
     support::lab::contains(&run.err, "Text file busy")?;
     same(fs::read(&path)? == original, true, "the file as it was")
-}
-
-/// A test that only root can run; ignored for others.
-fn root_trial(name: &str, tools: &[&str], body: fn() -> Done) -> Trial {
-    if rustix::process::geteuid().is_root() {
-        return trial(name, tools, body);
-    }
-    Trial::test(name, || Ok(())).with_kind("needs root").with_ignored_flag(true)
 }
 
 fn privileges() -> Done {

@@ -24,6 +24,7 @@ fn main() {
         trial("runpath_prints_what_the_readme_shows", &["cc"], || {
             same("driver-runpath runpath print lib/libfoo.so", console("runpath")?)
         }),
+        Trial::test("every_figure_beside_a_peer_is_in_the_benchmarks", figures),
         Trial::test("every_option_of_the_readme_is_one", options),
     ];
     libtest_mimic::run(&Arguments::from_args(), trials).exit();
@@ -102,6 +103,48 @@ fn console(command: &str) -> Result<String, Failed> {
         printed.push_str(&output(shell.env_remove("LD_LIBRARY_PATH"))?.replace(&root, ""));
     }
     Ok(printed)
+}
+
+/// What the README measures beside its peers, and the peers that it names, have rows in BENCHMARKS.md.
+fn figures() -> Result<(), Failed> {
+    let readme = readme()?;
+    let section = readme.split("\n## ").find(|section| section.starts_with("Beside its peers")).ok_or("no section")?;
+    let benchmarks = fs::read_to_string(Path::new(ROOT).join("BENCHMARKS.md"))?;
+    let rows: Vec<&str> = benchmarks.lines().filter(|line| line.starts_with("| ")).collect();
+    let names = ["LIEF", "chrpath", "oxidized-patchelf", "rattler-build", "arwen", "patchelf", "kills", "write fails"];
+    for name in names.into_iter().filter(|name| section.contains(name)) {
+        if !rows.iter().any(|row| row.contains(name)) {
+            return Err(format!("no row with {name}").into());
+        }
+    }
+    // Times and counts, rounded in the README.
+    let measured: Vec<f64> =
+        rows.iter().flat_map(|row| numbers(row)).flat_map(|(value, unit)| in_ms(value, unit)).collect();
+    for (value, unit) in section.lines().flat_map(numbers) {
+        let Some(time) = in_ms(value, unit) else { continue };
+        if !measured.iter().any(|known| (known - time).abs() <= time * 0.05) {
+            return Err(format!("{value} {unit} is in no row").into());
+        }
+    }
+    Ok(())
+}
+
+fn in_ms(value: f64, unit: &str) -> Option<f64> {
+    match unit {
+        "ms" => Some(value),
+        "s" => Some(value * 1e3),
+        _ => None,
+    }
+}
+
+/// Numbers with the word behind them.
+fn numbers(line: &str) -> Vec<(f64, &str)> {
+    let words: Vec<&str> = line.split(' ').collect();
+    let pairs = words.windows(2).filter_map(|pair| match pair {
+        [number, unit] => Some((number.parse().ok()?, unit.trim_end_matches([',', '.', ';']))),
+        _ => None,
+    });
+    pairs.collect()
 }
 
 /// Options in the README's tables and examples are options of the program.

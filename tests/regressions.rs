@@ -4,8 +4,8 @@ mod support;
 
 use driver_runpath::decide::{Tag, entries};
 use driver_runpath::fixtures::{Access, ByteOrder, Class, Entry, Header, Load, Part, Part::*, Sections, Spec, Symbol};
-use driver_runpath::plan::{EntryFor, NoteChange, NoteOutcome, Rung};
-use support::generated::{Case, Source, Taken, Wish, check};
+use driver_runpath::plan::{EntryFor, NoteChange, NoteOutcome, Plan, Rung};
+use support::generated::{Case, Source, Taken, Why, Wish, check};
 
 /// Gives `spec` the search path, checks everything, and says which way was taken.
 fn edited(spec: Spec, path: &str) -> Taken {
@@ -38,7 +38,7 @@ fn zeros_behind_the_image_are_a_payload_and_no_slack() {
     let mut spec = packed(&[GnuHash, DynSym, DynStr], &[Header::Loads, Header::Dynamic]);
     spec.loads.push(Load::new(Access::Read, [Stray(8)]));
     (spec.sections, spec.trailing) = (Sections::Before(2), (&[0; 4096]).into());
-    assert_eq!(edited(spec, LONG), Taken::Refused);
+    assert_eq!(edited(spec, LONG), Taken::Refused(Why::Payload));
 }
 
 #[test]
@@ -85,7 +85,7 @@ fn notes_move_only_as_far_as_all_of_them_stay_aligned() {
     let headers = [Header::Loads, Header::Dynamic, Header::Notes];
     let mut spec = packed(&[AbiTag, BuildId, Property, GnuHash, DynSym, DynStr], &headers);
     spec.loads[0].parts.insert(0, Zeros(4));
-    assert!(matches!(edited(spec, LONG), Taken::Refused | Taken::Planned(..)));
+    assert!(matches!(edited(spec, LONG), Taken::Refused(_) | Taken::Planned(..)));
 }
 
 #[test]
@@ -196,4 +196,165 @@ fn an_empty_segment_where_the_next_one_starts_is_told_apart() {
     let places: Vec<_> = segments.iter().skip(1).take(2).map(|segment| (segment.p_vaddr, segment.p_offset)).collect();
     assert_eq!(places[0], places[1], "{places:x?}");
     assert_eq!(edited(spec, "/opt/driver/lib"), Taken::Planned(Rung::Slot, Source::Spare, NoteOutcome::None));
+}
+
+/// The plan for damaged bytes, once `verify` has agreed to it; else what is said about the file.
+fn planned(file: &[u8]) -> Result<Plan, String> {
+    let image = driver_runpath::elf::Image::parse(file).expect("an ELF file").expect("a library");
+    let change = support::generated::change(Tag::Runpath, Some(LONG.into()));
+    let plan = driver_runpath::plan::plan(&image, &change).map_err(|refusal| refusal.to_string())?;
+    driver_runpath::verify::verify(file, &plan).map_err(|error| error.to_string())?;
+    Ok(plan)
+}
+
+/// A little-endian 64-bit library with everything that linkers make, and its tables.
+fn library() -> (Vec<u8>, Elf64) {
+    let mut spec =
+        packed(&[GnuHash, Hash, DynSym, DynStr, VerSym, VerNeed], &[Header::Loads, Header::Dynamic, Header::Null]);
+    spec.dynamic.insert(0, Entry::RunPath("/old".into()));
+    let file = spec.build().expect("a file");
+    let tables = Elf64::of(&file);
+    (file, tables)
+}
+
+/// Where fields that the tests damage are in the file.
+struct Elf64 {
+    /// The tag, and where its value is.
+    dynamic: Vec<(u64, usize)>,
+    sections: Vec<goblin::elf::SectionHeader>,
+    segments: Vec<goblin::elf::ProgramHeader>,
+    header: goblin::elf::Header,
+}
+
+impl Elf64 {
+    fn of(file: &[u8]) -> Self {
+        let elf = goblin::elf::Elf::parse(file).expect("an ELF file");
+        let place =
+            elf.program_headers.iter().find(|segment| segment.p_type == goblin::elf::program_header::PT_DYNAMIC);
+        let start = place.expect("PT_DYNAMIC").p_offset as usize;
+        let entries = elf.dynamic.expect("a table").dyns;
+        let dynamic = entries.iter().enumerate().map(|(index, entry)| (entry.d_tag, start + 16 * index + 8)).collect();
+        Self { dynamic, sections: elf.section_headers, segments: elf.program_headers, header: elf.header }
+    }
+
+    fn section(&self, kind: u32) -> (usize, &goblin::elf::SectionHeader) {
+        self.sections.iter().enumerate().find(|(_, section)| section.sh_type == kind).expect("a section")
+    }
+
+    fn value_at(&self, tag: u64) -> usize {
+        self.dynamic.iter().find(|(found, _)| *found == tag).expect("the tag").1
+    }
+}
+
+fn put(file: &mut [u8], at: usize, bytes: &[u8]) {
+    file[at..at + bytes.len()].copy_from_slice(bytes);
+}
+
+use goblin::elf::dynamic::{DT_GNU_HASH, DT_HASH, DT_SYMTAB, DT_VERNEED, DT_VERSYM};
+use goblin::elf::section_header::{SHT_GNU_VERNEED, SHT_GNU_VERSYM, SHT_STRTAB};
+
+#[test]
+fn an_entry_that_leads_into_the_strings_is_no_table_to_go_by() {
+    for tag in [DT_SYMTAB, DT_HASH, DT_GNU_HASH, DT_VERSYM, DT_VERNEED] {
+        let (mut file, tables) = library();
+        assert!(planned(&file).is_ok());
+        let (_, strings) = tables.section(SHT_STRTAB);
+        put(&mut file, tables.value_at(tag), &(strings.sh_addr + 4).to_le_bytes());
+        let said = planned(&file).expect_err("a refusal");
+        assert!(said.ends_with("share bytes") && said.contains(".dynstr"), "{tag:#x}: {said}");
+    }
+}
+
+#[test]
+fn versions_are_not_read_from_what_an_edit_changes() {
+    let (file, tables) = library();
+    let (_, versions) = tables.section(SHT_GNU_VERNEED);
+    let (addr, at) = (versions.sh_addr, versions.sh_offset as usize);
+    let text_end = tables.segments.iter().find(|segment| segment.p_type == 1).map(|load| load.p_vaddr + load.p_memsz);
+    for (target, what) in [
+        (tables.header.e_phoff, "the program header table"),
+        (tables.section(SHT_STRTAB).1.sh_addr, ".dynstr"),
+        (text_end.expect("a segment") + 4, "what lies behind a segment"),
+    ] {
+        let mut start = file.clone();
+        put(&mut start, tables.value_at(DT_VERNEED), &target.to_le_bytes());
+        let mut damaged = vec![start];
+        if let Some(distance) = target.checked_sub(addr) {
+            let mut link = file.clone();
+            // vn_aux of the first record.
+            put(&mut link, at + 8, &(distance as u32).to_le_bytes());
+            damaged.push(link);
+        }
+        for file in damaged {
+            let said = planned(&file).expect_err(what);
+            assert_eq!(said, format!("a version record and {what} share bytes"));
+        }
+    }
+}
+
+#[test]
+fn names_in_a_version_chain_that_breaks_count_only_within_the_strings() {
+    let (mut file, tables) = library();
+    let at = tables.section(SHT_GNU_VERNEED).1.sh_offset as usize;
+    // The first record's file name lies outside; its next one is where no segment is.
+    put(&mut file, at + 4, &0x400u32.to_le_bytes());
+    put(&mut file, at + 12, &0x7000_0000u32.to_le_bytes());
+    assert_eq!(planned(&file).map(|plan| plan.rung), Ok(Rung::Append));
+}
+
+#[test]
+fn sections_whose_flags_are_lost_move_with_their_bytes() {
+    for kind in [SHT_STRTAB, SHT_GNU_VERSYM, SHT_GNU_VERNEED] {
+        let (mut file, tables) = library();
+        let (index, section) = tables.section(kind);
+        let field = tables.header.e_shoff as usize + 64 * index;
+        // sh_flags.
+        put(&mut file, field + 8, &0u64.to_le_bytes());
+        let plan = planned(&file).expect("a plan");
+        let after = plan.replay(&file, plan.edits.len()).expect("edits within the file");
+        let moved = plan.moves.iter().find(|table| table.from.start.0 == section.sh_offset);
+        let now = &Elf64::of(&after).sections[index];
+        let place = moved.map_or((section.sh_offset, section.sh_addr), |table| (table.to.0, table.addr.0));
+        assert_eq!((now.sh_offset, now.sh_addr), place, "{kind:#x}");
+    }
+}
+
+#[test]
+fn a_note_that_shares_bytes_with_the_strings_is_left_alone() {
+    let (mut file, tables) = library();
+    let null = tables.segments.iter().position(|segment| segment.p_type == 0).expect("PT_NULL");
+    let strings = tables.section(SHT_STRTAB).1;
+    let at = tables.header.e_phoff as usize + 56 * null;
+    put(&mut file, at, &4u32.to_le_bytes());
+    let words = [strings.sh_offset + 8, strings.sh_addr + 8, strings.sh_addr + 8, 16, 16, 4];
+    put(&mut file, at + 8, &words.map(u64::to_le_bytes).concat());
+    assert_eq!(planned(&file).expect_err("a refusal"), "a note or another segment and .dynstr share bytes");
+}
+
+#[test]
+fn a_header_of_an_unknown_kind_over_dynamic_stays_when_dynamic_moves() {
+    let headers = [Header::Loads, Header::Dynamic, Header::Relro, Header::Null];
+    let mut spec = packed(&[GnuHash, DynSym, DynStr], &headers);
+    (spec.spare, spec.dynamic) = (0, vec![Entry::SoName("libfixture.so".into()), Entry::Tables]);
+    let mut file = spec.build().expect("a file");
+    let tables = Elf64::of(&file);
+    let relro = goblin::elf::program_header::PT_GNU_RELRO;
+    let index = tables.segments.iter().position(|segment| segment.p_type == relro).expect("PT_GNU_RELRO");
+    put(&mut file, tables.header.e_phoff as usize + 56 * index, &u32::MAX.to_le_bytes());
+    assert_eq!(planned(&file).map(|plan| plan.entry), Ok(EntryFor::MovedTable));
+}
+
+#[test]
+fn a_table_that_a_second_entry_leads_into_does_not_make_way() {
+    // .gnu.version would make way for the longer .dynstr.
+    let mut spec = packed(&[GnuHash, Hash, DynSym, DynStr, VerSym, VerNeed], &[Header::Loads, Header::Dynamic]);
+    spec.dynamic.insert(0, Entry::RunPath("/old".into()));
+    (spec.loads[0].file_gap, spec.trailing) = (64, (&[1; 64]).into());
+    let mut file = spec.build().expect("a file");
+    assert_eq!(planned(&file).map(|plan| plan.rung), Ok(Rung::Evict));
+    let tables = Elf64::of(&file);
+    let versions = tables.section(SHT_GNU_VERSYM).1.sh_addr;
+    put(&mut file, tables.value_at(DT_GNU_HASH), &(versions + 2).to_le_bytes());
+    let said = planned(&file).expect_err("a refusal");
+    assert!(said.contains("a second entry of the dynamic table leads into"), "{said}");
 }

@@ -23,6 +23,7 @@ fn main() {
         trial("the_picture_is_that_of_a_real_run", needs, picture),
         trial("no_line_is_wider_than_the_terminal", needs, fits),
         trial("search_paths_are_printed_harmless_on_a_terminal_and_as_they_are_in_a_pipe", needs, harmless),
+        trial("fix_says_what_changes_once_for_each_group_and_the_best_reason", needs, grouped),
         trial("no_color_means_no_colours", needs, no_color),
         Trial::test("a_pipe_gets_neither_table_nor_colours", pipe),
     ];
@@ -60,9 +61,13 @@ fn picture() -> Result<(), Failed> {
     Ok(())
 }
 
-/// What a terminal of 80 columns gets, times left out.
 fn on_a_terminal(lab: &Lab, command: &str, settings: &[(&str, &str)]) -> Result<String, Failed> {
-    let shell = format!("stty cols 80; exec {BINARY} {command}");
+    on_a_terminal_of(lab, 80, command, settings)
+}
+
+/// What a terminal of so many columns gets, times left out.
+fn on_a_terminal_of(lab: &Lab, columns: usize, command: &str, settings: &[(&str, &str)]) -> Result<String, Failed> {
+    let shell = format!("stty cols {columns}; exec {BINARY} {command}");
     let mut script = Command::new("script");
     script.args(["-q", "-c", &shell]).arg(lab.path("typescript")).current_dir(lab.root());
     // What anstream asks besides the terminal.
@@ -90,19 +95,42 @@ fn fits() -> Result<(), Failed> {
     let lab = venv()?;
     let long = format!("venv/{}/lib/{}.so", "a-package-with-a-long-name".repeat(3), "libwith_a_long_name".repeat(3));
     lab.fixture("x86_64/libopens.so", &long)?;
-    for command in ["check venv", "fix venv", "check venv"] {
-        let printed = on_a_terminal(&lab, command, &[])?;
+    let commands =
+        ["check venv", "fix -n venv"].into_iter().flat_map(|command| [40, 80, 120].map(|columns| (command, columns)));
+    for (command, columns) in commands {
+        let printed = on_a_terminal_of(&lab, columns, command, &[])?;
         // The name of a group is as long as it is.
-        let lines =
-            printed.lines().filter(|line| !line.contains("a-package-with-a-long-name") || command == "fix venv");
-        if let Some(line) = lines.into_iter().find(|line| width(line) > 80) {
+        let lines = printed.lines().filter(|line| !line.contains("a-package-with-a-long-name"));
+        if let Some(line) = lines.into_iter().find(|line| width(line) > columns) {
             return Err(format!("{command}: {} columns: {line}", width(line)).into());
         }
+        // Nor does the command that is proposed lose anything.
         if !printed.contains("a_long_name") {
             return Err(format!("{command} leaves out the end of the long name:\n{printed}").into());
         }
     }
     Ok(())
+}
+
+fn grouped() -> Result<(), Failed> {
+    let lab = Lab::new()?;
+    let names = ["adv", "cnn", "engines_precompiled", "engines_runtime_compiled", "graph", "heuristic", "ops"];
+    for name in names {
+        lab.fixture(
+            "x86_64/libopens.so",
+            &format!("venv/nvidia/cudnn/lib/libcudnn_with_a_very_long_name_{name}.so.9"),
+        )?;
+    }
+    lab.fixture("x86_64/program", "venv/nvidia/cudnn/bin/tool")?;
+    let printed = on_a_terminal(&lab, "fix -n venv", &[("NO_COLOR", "1")])?;
+    let count = |text: &str| printed.matches(text).count();
+    let is_right = count("  no search path → RUNPATH /run/opengl-driver/lib\n") == 1
+        && count("  RUNPATH /opt/lib → RUNPATH /run/opengl-driver/lib:/opt/lib\n") == 1
+        && count("names libcuda.so.1") == 8
+        && count("slack") == 0
+        // Cut in the middle, names still differ.
+        && names.iter().all(|name| count(&format!("{}.so.9 ", &name[name.len().saturating_sub(8)..])) >= 1);
+    if is_right { Ok(()) } else { Err(printed.into()) }
 }
 
 fn no_color() -> Result<(), Failed> {

@@ -154,6 +154,24 @@ pub fn bash_around_patchelf(patchelf: &Path, dir: &Path) -> Command {
     command
 }
 
+/// A library of so many bytes.
+pub fn large(dir: &Path, len: usize) -> Option<PathBuf> {
+    let (source, library) = (dir.join("large.c"), dir.join("liblarge.so"));
+    fs::write(&source, format!("const char large[{len}] = {{1}};\n")).ok()?;
+    let flags = ["-shared", "-fPIC", "-Wl,--enable-new-dtags,-rpath,/opt/before", "-o"];
+    let built = Command::new("cc").args(flags).arg(&library).arg(&source).status().ok()?;
+    built.success().then_some(library)
+}
+
+/// A program that opens the library given and ends with status 0 if it could.
+pub fn loader(dir: &Path) -> Option<PathBuf> {
+    let (source, program) = (dir.join("load.c"), dir.join("load"));
+    let text = "#include <dlfcn.h>\nint main(int n, char **v) { return n < 2 || !dlopen(v[1], RTLD_NOW); }\n";
+    fs::write(&source, text).ok()?;
+    let built = Command::new("cc").arg("-o").arg(&program).arg(&source).arg("-ldl").status().ok()?;
+    built.success().then_some(program)
+}
+
 /// A library with so many symbols, made by the assembler.
 pub fn many_symbols(dir: &Path, count: usize) -> Option<PathBuf> {
     let (source, library) = (dir.join("symbols.s"), dir.join("libsymbols.so"));

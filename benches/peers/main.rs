@@ -1,11 +1,12 @@
 //! Ratios against peers, measured side by side in one run: `cargo bench --bench peers -- [CASE...]`.
 //!
 //! Inputs: `DRIVER_RUNPATH_BENCH_TREE` is a tree of CUDA packages (`benches/fetch-tree.sh` gets one),
-//! `DRIVER_RUNPATH_BENCH_LIBRARY` one large library; `PATCHELF` is the peer (default: the one on PATH). The other inputs
-//! are made here. With `BENCHMARKS.md` among the arguments, the table is written there.
+//! `DRIVER_RUNPATH_BENCH_LIBRARY` one large library; `PATCHELF` is the peer (default: the one on PATH), `LIEF_PYTHON` a
+//! Python that has LIEF. The other inputs are made here. With `BENCHMARKS.md` among the arguments, the table is written there.
 
 mod inputs;
 mod measure;
+mod safety;
 mod table;
 
 use std::ffi::OsStr;
@@ -39,12 +40,33 @@ fn main() {
     if wanted("tree") {
         tree(&mut table);
     }
-    let versions = [Path::new(OURS), &patchelf()].map(version).join("; ");
-    let text = table.finish(&format!("{}; {versions}", measure::machine()));
+    let patchelf = patchelf();
+    let theirs = || safety::on(&patchelf, &["--set-rpath", "/run/opengl-driver/lib:/opt/before"]);
+    if wanted("kills") {
+        safety::kills(&mut table, safety::on(Path::new(OURS), &["fix", "--all"]), theirs());
+    }
+    if wanted("failing-writes") {
+        safety::failing_writes(&mut table, safety::on(Path::new(OURS), &["fix", "--all"]), theirs());
+    }
+    let versions = [Path::new(OURS), &patchelf].map(version).join("; ");
+    let text = table.finish(&format!("{}; {versions}", measure::machine()), &command_line());
     print!("{text}");
     if let Some(file) = arguments.iter().find(|argument| argument.ends_with(".md")) {
         std::fs::write(file, text).expect("the table can be written");
     }
+}
+
+/// The command of this run, with the variables that it goes by. Of paths the last component says what it is.
+fn command_line() -> String {
+    let mut line = String::new();
+    for name in ["PATCHELF", "LIEF_PYTHON", "DRIVER_RUNPATH_BENCH_LIBRARY", "DRIVER_RUNPATH_BENCH_TREE"] {
+        if let Some(value) = std::env::var_os(name) {
+            let value = Path::new(&value).file_name().unwrap_or_default().to_string_lossy().into_owned();
+            line.push_str(&format!("{name}=…/{value} "));
+        }
+    }
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    format!("{line}cargo bench --bench peers -- {}", arguments.join(" ")).trim_end().to_owned()
 }
 
 fn version(program: &Path) -> String {
@@ -149,6 +171,43 @@ fn library(table: &mut Table) {
     inputs::copy_file(&original, &file);
     let run = Command::new("prlimit").arg("--data=33554432").arg(OURS).args(["fix", "-qq"]).arg(&file).status();
     println!("library: `fix` in 32 MiB of memory of its own (RLIMIT_DATA): {run:?}");
+    others(table, &original, &file);
+}
+
+/// Other editors, where they are there: LIEF in the Python of `LIEF_PYTHON`, chrpath, which needs an old path to write
+/// over and can make it no longer.
+fn others(table: &mut Table, original: &Path, file: &Path) {
+    const LIEF: &str = "import lief, sys\nb = lief.ELF.parse(sys.argv[1])\n\
+        [b.remove(e) for e in list(b.dynamic_entries) if e.tag == lief.ELF.DynamicEntry.TAG.RUNPATH]\n\
+        b.add(lief.ELF.DynamicEntryRunPath('/run/opengl-driver/lib:$ORIGIN'))\nb.write(sys.argv[1])";
+    if let Some(python) = std::env::var_os("LIEF_PYTHON") {
+        let (mut ours_all, mut theirs) = (Figure::new(), Figure::new());
+        for _ in 0..3 {
+            inputs::copy_file(original, file);
+            ours_all.add(run_timed(&mut ours([OsStr::new("fix"), OsStr::new("--all"), file.as_os_str()])));
+            inputs::copy_file(original, file);
+            theirs.add(run_timed(Command::new(&python).args(["-c", LIEF]).arg(file)));
+        }
+        table.beside("one large library, longer path", &ours_all.done(), "LIEF", &theirs.done());
+    }
+    if !Command::new("chrpath").arg("--version").output().is_ok_and(|ran| ran.status.success()) {
+        return println!("chrpath: not there");
+    }
+    let (mut ours_set, mut theirs) = (Figure::new(), Figure::new());
+    for _ in 0..5 {
+        for (figure, mut command) in [
+            (&mut ours_set, ours(["runpath", "set", "/x"].into_iter().map(OsStr::new).chain([file.as_os_str()]))),
+            (&mut theirs, {
+                let mut command = Command::new("chrpath");
+                command.args(["-r", "/x"]).arg(file);
+                command
+            }),
+        ] {
+            inputs::copy_file(original, file);
+            figure.add(run_timed(&mut command));
+        }
+    }
+    table.beside("one large library, shorter path", &ours_set.done(), "chrpath -r", &theirs.done());
 }
 
 fn tree(table: &mut Table) {

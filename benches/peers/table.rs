@@ -23,6 +23,22 @@ impl Table {
         self.row(case, ours, base, theirs, &format!("{ratio:.2} times its time"), &format!("≤ {goal}"), met);
     }
 
+    /// What is left of files; whether ours is as it should be.
+    pub fn counts(&mut self, case: &str, ours: &dyn Display, peer: &str, theirs: &dyn Display, met: bool) {
+        self.row(case, ours, peer, theirs, "", "all load", met);
+    }
+
+    /// Without a goal.
+    pub fn beside(&mut self, case: &str, ours: &Figure, peer: &str, theirs: &Figure) {
+        let ratio = theirs.median / ours.median;
+        let words = if ratio >= 1.0 {
+            format!("{ratio:.0} times faster")
+        } else {
+            format!("{:.1} times its time", 1.0 / ratio)
+        };
+        writeln!(self.0, "| {case} | {ours} | {peer} | {theirs} | {words} | none | |").expect("a string grows");
+    }
+
     /// Our bytes may be `goal` times the others.
     #[allow(clippy::cast_precision_loss)]
     pub fn bytes(&mut self, case: &str, ours: u64, beside: &str, theirs: u64, goal: f64) {
@@ -48,10 +64,10 @@ impl Table {
     }
 
     /// The whole report, with what `machine` is it about.
-    pub fn finish(self, machine: &str) -> String {
+    pub fn finish(self, machine: &str, command: &str) -> String {
         format!(
             "# Benchmarks\n\n{machine}. Medians of the runs of one process tree, spread in brackets; warm cache unless a \
-             row says otherwise.\n\n`cargo bench --bench peers -- BENCHMARKS.md`\n\n\
+             row says otherwise.\n\n`{command}`\n\n\
              | case | driver-runpath | beside | that one | ratio | goal | met |\n|---|---|---|---|---|---|---|\n{}",
             self.0
         )

@@ -5,11 +5,11 @@
 
 mod names;
 
+use crate::watch::Watch;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use object::elf;
@@ -174,11 +174,11 @@ pub(crate) fn openings_of(image: &Image<'_>, asker: &Asker, drivers: &DriverName
     names.map(|named| Opening { lookup: lookup(&named, asker, &Tree::new(), drivers), named }).collect()
 }
 
-/// Looks at `paths`. `looked_at` counts the files for whoever shows progress.
-pub fn audit(paths: &[PathBuf], options: &Options, looked_at: &AtomicU64) -> Report {
+/// Looks at `paths`. `watch` knows how far that is, for whoever shows it.
+pub fn audit(paths: &[PathBuf], options: &Options, watch: &Watch) -> Report {
     let systems = Systems::default();
-    let walked = walk(paths, &options.exclude, |path, source, _| {
-        looked_at.fetch_add(1, Ordering::Relaxed);
+    let walked = walk(paths, &options.exclude, |path, source| {
+        watch.looks_at(path);
         look(path, &source, options, &systems)
     });
     // Who has which name, for names that the search does not lead to.

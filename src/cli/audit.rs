@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::Names;
+use super::telling::Telling;
 
 /// Shown behind the options.
 pub const EXAMPLES: &str = "\
@@ -48,23 +49,7 @@ pub struct Audit {
     #[allow(missing_docs)]
     pub names: Names,
 
-    /// Pass over what matches, in directories: a name, or with a slash a path from PATH on.
-    #[arg(long, value_name = "GLOB")]
-    pub exclude: Vec<String>,
-
-    /// A damaged ELF file found in a directory is worth a warning, not an error.
-    #[arg(long)]
-    pub skip_damaged: bool,
-
-    /// Say less: no lines for single files; twice: errors alone.
-    #[arg(short, long, action = clap::ArgAction::Count)]
-    pub quiet: u8,
-
-    /// Say more: names in messages and other text, too.
-    #[arg(short, long, conflicts_with = "quiet")]
-    pub verbose: bool,
-
-    /// Print one JSON document.
-    #[arg(long)]
-    pub json: bool,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub telling: Telling,
 }

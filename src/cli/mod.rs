@@ -3,6 +3,7 @@
 pub mod audit;
 pub mod gpu_code;
 pub mod runpath;
+pub mod telling;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -121,7 +122,7 @@ pub enum Command {
     /// Exit status: 0, all files that load the driver have its directory; 1, some file lacks it; 2, an error.
     #[command(after_help = CHECK_EXAMPLES)]
     Check(Check),
-    /// Say of one file what it is, why it is believed to load the driver, and what the loader would find for it.
+    /// Say of each file what it is, why it is believed to load the driver, and what the loader would find for it.
     /// Changes and runs nothing.
     ///
     /// Exit status: 0, explained, whatever the answer; 2, an error.
@@ -284,9 +285,9 @@ pub struct Check {
 /// Options of `explain`.
 #[derive(Debug, Args)]
 pub struct Explain {
-    /// The file.
-    #[arg(value_name = "FILE")]
-    pub file: PathBuf,
+    /// The files, one explanation each.
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
 
     /// The root of the system that the file is for: every absolute path is looked up below it, LD_LIBRARY_PATH is not
     /// asked.
@@ -306,7 +307,7 @@ pub struct Explain {
     #[allow(missing_docs)]
     pub names: Names,
 
-    /// Print one JSON document.
+    /// Print one JSON document for each file.
     #[arg(long)]
     pub json: bool,
 }

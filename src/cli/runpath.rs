@@ -26,8 +26,8 @@ pub struct Runpath {
 pub enum Action {
     /// Print the search path; of several files, with their names and the tag.
     Print {
-        /// The files.
-        #[arg(required = true, value_name = "FILE")]
+        /// The files; of a directory, all dynamic files in it.
+        #[arg(required = true, value_name = "PATH")]
         files: Vec<PathBuf>,
     },
     /// Set the search path to PATH, directories with colons between them.

@@ -139,11 +139,9 @@ impl Search<'_> {
             };
             for at in candidates(region.bytes, self.names, wanted) {
                 let mut there = evidence_at(region.bytes, at, self.names, wanted);
-                if there.is_none()
-                    && constants
-                    && starts < MOST_STARTS
-                    && let Some(start) = start(region.bytes, at, self.machine, self.names)
-                {
+                let constant = there.is_none() && constants && starts < MOST_STARTS;
+                let constant = constant.then(|| start(region.bytes, at, self.machine, self.names)).flatten();
+                if let Some(start) = constant {
                     starts += 1;
                     there = self.built_at(region.bytes, at, start);
                 }

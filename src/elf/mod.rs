@@ -7,14 +7,16 @@ pub mod class;
 mod image;
 mod kind;
 mod notes;
+mod sections;
 mod space;
 mod strings;
 mod symbols;
 
-pub use image::{DynamicEntry, DynamicTable, Headers, Image, Section, SectionTable, Segment};
+pub use image::{DynamicEntry, DynamicTable, Headers, Image, Segment};
 pub use kind::NotCandidate;
 pub use notes::has_build_id;
 pub(crate) use notes::{Note, Notes};
+pub use sections::{Section, SectionTable};
 pub(crate) use space::overlap;
 pub use space::{FileOffset, Vaddr};
 pub use strings::{StringTable, string_at};

@@ -29,10 +29,7 @@ impl StringTable {
             .file_range_of(addr, size)
             .ok_or_else(|| Malformed::new("DT_STRTAB and DT_STRSZ do not lie within one segment's bytes"))?;
         let section = headers.sections.iter().position(|section| {
-            section.kind == elf::SHT_STRTAB
-                && section.is_alloc()
-                && section.addr == addr
-                && section.file_range().as_ref() == Some(&range)
+            section.kind == elf::SHT_STRTAB && section.addr == addr && section.file_range().as_ref() == Some(&range)
         });
         Ok(Self { range, addr, section })
     }

@@ -1,8 +1,8 @@
 //! The code for GPUs of a whole tree: what all of its files run on, and which hold it back.
 
+use crate::watch::Watch;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::capability::GPUS;
 use super::{Capability, GpuCode, Judgement, Kind, Requirement, Scope, read};
@@ -53,11 +53,11 @@ pub struct Report {
     pub unasked: Vec<Requirement>,
 }
 
-/// Looks at `paths`. `looked_at` counts the files for whoever shows progress.
-pub fn survey(paths: &[PathBuf], exclude: &Exclude, required: &[Requirement], looked_at: &AtomicU64) -> Report {
-    let walked = walk_for(Take::GpuCode, paths, exclude, |_, source, _| {
+/// Looks at `paths`. `watch` knows how far that is, for whoever shows it.
+pub fn survey(paths: &[PathBuf], exclude: &Exclude, required: &[Requirement], watch: &Watch) -> Report {
+    let walked = walk_for(Take::GpuCode, paths, exclude, |path, source| {
         let code = read(source.bytes()).map_err(Error::Malformed);
-        looked_at.fetch_add(1, Ordering::Relaxed);
+        watch.looks_at(path);
         code
     });
     let mut unasked = required.to_vec();

@@ -65,11 +65,8 @@ fn addends(bytes: &[u8], headers: &Headers, section: &Section) -> BTreeMap<u64, 
     for range in tables.filter_map(Section::file_range) {
         let table = slice(bytes, &(range.start.0..range.end.0)).unwrap_or_default();
         for entry in table.chunks_exact(RELA) {
-            if let (Some(place), Some(addend)) = (u64_at(entry, 0), u64_at(entry, 16))
-                && within.contains(&place)
-            {
-                addends.insert(place, addend);
-            }
+            let fields = u64_at(entry, 0).zip(u64_at(entry, 16));
+            addends.extend(fields.filter(|(place, _)| within.contains(place)));
         }
     }
     addends

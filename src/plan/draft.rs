@@ -328,7 +328,10 @@ impl<'i, 'data> Draft<'i, 'data> {
     pub(super) fn place_section(&mut self, index: usize, at: FileOffset, addr: Vaddr) -> Result<(), NoFit> {
         let layout = self.image.encoding.layout;
         let Some(old) = self.image.sections.get(index).copied() else { return Err(does_not_fit("sh_addr")) };
-        self.store_section(index, layout.sh_addr, addr.0, "sh_addr of a moved section")?;
+        // The address of a section that is not loaded means nothing, unless it is that of its bytes.
+        if old.is_alloc() || self.image.file_range_of(old.addr, old.size) == old.file_range() {
+            self.store_section(index, layout.sh_addr, addr.0, "sh_addr of a moved section")?;
+        }
         self.store_section(index, layout.sh_offset, at.0, "sh_offset of a moved section")?;
         for (at, value) in self.symbols_of_section(index) {
             // A symbol that does not lie in its section (mold: __executable_start) is not ours to mend.

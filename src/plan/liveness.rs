@@ -177,7 +177,7 @@ fn version_names(image: &Image<'_>, marks: &mut Marks) -> Option<()> {
         let counts = image.dynamic.value(table);
         let entries = image.dynamic.entries.iter().filter(|entry| entry.tag == table);
         for addr in entries.map(|entry| entry.value).collect::<BTreeSet<_>>() {
-            walk_chain(image, Vaddr(addr), layout, |_, name| {
+            walk_chain(image, Vaddr(addr), layout, &mut None, |_, name| {
                 match name {
                     Some(name) if Some(addr) == counts => marks.starts(name, "a version"),
                     Some(name) => marks.may_start(name),
@@ -190,6 +190,28 @@ fn version_names(image: &Image<'_>, marks: &mut Marks) -> Option<()> {
     Some(())
 }
 
+/// A version record that loaders come to.
+pub(super) enum Record {
+    /// At this place of the file.
+    At(Range<FileOffset>),
+    /// At this address, where no segment has bytes for all of it. Nothing is known of those behind it.
+    Outside(Vaddr),
+}
+
+/// Visits every version record that loaders follow.
+pub(super) fn version_records(image: &Image<'_>, mut visit: impl FnMut(Record) -> Option<()>) {
+    for (table, layout) in [(elf::DT_VERNEED, &VERNEED), (elf::DT_VERDEF, &VERDEF)] {
+        let Some(addr) = image.dynamic.value(table) else { continue };
+        let mut next = Some(Vaddr(addr));
+        let whole = walk_chain(image, Vaddr(addr), layout, &mut next, |record, _| {
+            visit(Record::At(image.file_range_of(record.start, record.end.checked_since(record.start)?)?))
+        });
+        if let (None, Some(next)) = (whole, next) {
+            let _ = visit(Record::Outside(next));
+        }
+    }
+}
+
 /// Whether all records of the version table at the start of `section` lie in it, so that they move with it.
 pub(super) fn holds_its_versions(image: &Image<'_>, section: &Section) -> bool {
     let layout = match section.kind {
@@ -198,7 +220,7 @@ pub(super) fn holds_its_versions(image: &Image<'_>, section: &Section) -> bool {
         _ => return true,
     };
     let Some(held) = section.addr.range(section.size) else { return false };
-    walk_chain(image, section.addr, layout, |record, _| within(&record, &held).then_some(())).is_some()
+    walk_chain(image, section.addr, layout, &mut None, |record, _| within(&record, &held).then_some(())).is_some()
 }
 
 /// Where the two kinds of version chain keep their links and names; all in bytes.
@@ -223,16 +245,19 @@ const VERDEF: ChainLayout =
 /// Follows a chain to its end. glibc and musl go by `vn_next` and `vna_next` and read no count, neither that of the
 /// dynamic table nor `vn_cnt` (glibc, elf/dl-version.c); readers that do stop earlier.
 ///
-/// `visit` gets the addresses of each record and the name in it, if it has one.
+/// `visit` gets the addresses of each record and the name in it, if it has one. `read_at` is the address of the record
+/// that was read last, or could not be.
 fn walk_chain(
     image: &Image<'_>,
     mut addr: Vaddr,
     layout: &ChainLayout,
+    read_at: &mut Option<Vaddr>,
     mut visit: impl FnMut(Range<Vaddr>, Option<u64>) -> Option<()>,
 ) -> Option<()> {
     // Real files have thousands of version names; a hostile chain must end as well.
     let mut budget = 1u32 << 20;
     let mut read = |addr: Vaddr, size: u64| {
+        *read_at = Some(addr);
         budget = budget.checked_sub(1)?;
         image.file_range_of(addr, size).and_then(|range| image.bytes(&range))
     };

@@ -3,6 +3,7 @@
 //! Pure: bytes in, values out. The first rung that fits is taken. A rung's file says what it needs, what it edits and
 //! why that is safe.
 
+mod apart;
 mod append;
 mod bss;
 mod draft;
@@ -23,7 +24,7 @@ use std::fmt;
 use std::ops::Range;
 
 use crate::decide::Tag;
-use crate::elf::{FileOffset, Image, overlap};
+use crate::elf::{FileOffset, Image};
 use draft::Draft;
 pub use dynamic::EntryFor;
 use resolution_note::Opening;
@@ -286,29 +287,6 @@ const LADDER: [(Rung, Attempt); 9] = [
     (Rung::Bss, bss::attempt),
 ];
 
-/// Refuses files in which a write to one table would change another.
-fn check_apart(image: &Image<'_>) -> Result<(), Refusal> {
-    let layout = image.encoding.layout;
-    // With the entry that may be added and the DT_NULL behind it.
-    let entries = image.dynamic.entries.len().saturating_add(2).min(image.dynamic.capacity) as u64;
-    let dynamic = image.dynamic.offset.range(entries.saturating_mul(layout.dyn_size));
-    let tables = [
-        ("the ELF header", FileOffset(0).range(layout.ehdr_size)),
-        ("the program header table", Some(image.segment_table_range())),
-        ("the section header table", image.sections.place.clone()),
-        (".dynamic", dynamic),
-        (".dynstr", Some(image.strings.range.clone())),
-    ];
-    for (index, (name, range)) in tables.iter().enumerate() {
-        for (other_name, other) in tables.iter().skip(index + 1) {
-            if range.as_ref().zip(other.as_ref()).is_some_and(|(range, other)| overlap(range, other)) {
-                return Err(Refusal::Overlap(name, other_name));
-            }
-        }
-    }
-    Ok(())
-}
-
 /// Plans `change` for `image`.
 ///
 /// # Errors
@@ -317,7 +295,7 @@ pub fn plan(image: &Image<'_>, change: &Change) -> Result<Plan, Refusal> {
     if change.path.as_ref().is_some_and(|path| path.contains(&0)) {
         return Err(Refusal::Nul);
     }
-    check_apart(image)?;
+    apart::check(image)?;
     let notes = Opening::of(image, change)?;
     let image = notes.image.as_ref().unwrap_or(image);
     let entry = dynamic::choose(image);

@@ -114,11 +114,57 @@ pub(super) fn blocks(image: &Image<'_>, start: FileOffset, until: FileOffset) ->
         }
     }
     merged.retain(|block| block.range.start < until);
+    fix_named_inside(image, &mut merged);
     merged
 }
 
+/// Fixes blocks that an entry of the dynamic table leads into otherwise than by the start of its own table: nothing would
+/// point that entry to the new place.
+fn fix_named_inside(image: &Image<'_>, blocks: &mut [Block]) {
+    let mut places: Vec<_> = named_places(image).collect();
+    places.sort_unstable();
+    places.dedup();
+    for block in blocks.iter_mut().filter(|block| block.fixed.is_none()) {
+        let sections = || block.sections.iter().filter_map(|&index| image.sections.get(index));
+        let mut own: Vec<_> =
+            sections().filter_map(|section| Some((section.offset, table_tag(image, section)?, section.addr))).collect();
+        if block.range == image.strings.range {
+            own.push((image.strings.range.start, elf::DT_STRTAB, image.strings.addr));
+        }
+        let from = places.partition_point(|(at, ..)| *at < block.range.start);
+        let inside = places.iter().skip(from).take_while(|(at, ..)| *at < block.range.end);
+        if inside.into_iter().any(|place| !own.contains(place)) {
+            block.fixed = Some("a table that a second entry of the dynamic table leads into".to_owned());
+        }
+    }
+}
+
+/// Where the entries of the dynamic table that name a table with an address lead to in the file, with tag and address;
+/// also those that do not count, since other readers take the first of two.
+pub(super) fn named_places<'i>(
+    image: &'i Image<'_>,
+) -> impl Iterator<Item = (FileOffset, elf::DynamicTag, Vaddr)> + 'i {
+    let named = image.dynamic.entries.iter().filter(|entry| NAMED.contains(&entry.tag));
+    named.filter_map(|entry| Some((image.file_range_of(Vaddr(entry.value), 1)?.start, entry.tag, Vaddr(entry.value))))
+}
+
+/// Entries with the address of a table.
+const NAMED: [elf::DynamicTag; 11] = [
+    elf::DT_STRTAB,
+    elf::DT_SYMTAB,
+    elf::DT_HASH,
+    elf::DT_GNU_HASH,
+    elf::DT_VERSYM,
+    elf::DT_VERDEF,
+    elf::DT_VERNEED,
+    elf::DT_RELA,
+    elf::DT_REL,
+    elf::DT_JMPREL,
+    elf::DT_RELR,
+];
+
 /// Segments that only describe bytes: a reader finds the bytes through the header, wherever they are.
-const MOVABLE_SEGMENTS: [elf::ProgramType; 6] = [
+pub(super) const MOVABLE_SEGMENTS: [elf::ProgramType; 6] = [
     elf::PT_NOTE,
     elf::PT_INTERP,
     elf::PT_GNU_PROPERTY,

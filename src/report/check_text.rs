@@ -67,16 +67,16 @@ pub fn check_text(
     voice.problems(errors, &report.problems)?;
     let totals = Judgements::of(report);
     if verbosity >= Verbosity::Summary {
-        writeln!(out, "{}", totals.line(report))?;
+        voice.prose(out, "", &totals.line(report))?;
     }
     if totals.loaders > 0 && verbosity >= Verbosity::Lines {
-        writeln!(out, "it is wanted for: {}", purposes(report))?;
+        voice.prose(out, "it is wanted for: ", &purposes(report))?;
     }
     if verbosity >= Verbosity::Lines {
         voice.notes(out, &notes(&report.here, totals.misses > 0))?;
     }
     if totals.misses > 0 && verbosity >= Verbosity::Lines {
-        mended(report, mending, out)?;
+        mended(report, mending, voice, out)?;
     }
     Ok(())
 }
@@ -131,12 +131,12 @@ fn notes(here: &Here, some_lack: bool) -> Vec<String> {
 }
 
 /// What mends the files that lack the directory: a command that will do it.
-fn mended(report: &check::Report, mending: &Mending, out: &mut impl Write) -> io::Result<()> {
+fn mended(report: &check::Report, mending: &Mending, voice: &Voice, out: &mut impl Write) -> io::Result<()> {
     let lacking = || report.files.iter().filter(|file| file.lacks_it());
     let is_linked = lacking().any(|file| matches!(file.refusal, Some(Error::Linked(_))));
     let in_store = lacking().filter(|file| matches!(file.refusal, Some(Error::InStore))).count();
     if in_store > 0 {
-        writeln!(out, "in the Nix store: {IN_STORE}")?;
+        voice.prose(out, "in the Nix store: ", IN_STORE)?;
     }
     if in_store == lacking().count() {
         return Ok(());
@@ -145,7 +145,7 @@ fn mended(report: &check::Report, mending: &Mending, out: &mut impl Write) -> io
         return writeln!(out, "mend with: {}", mending.in_place);
     }
     writeln!(out, "mend with: {}", mending.by_copies)?;
-    writeln!(out, "(some have hard links elsewhere, as in a cache of uv or conda, and get a copy of their own)")
+    voice.prose(out, "", "(some have hard links elsewhere, as in a cache of uv or conda, and get a copy of their own)")
 }
 
 fn verdict_line(path: &Path, judged: &Judged) -> String {

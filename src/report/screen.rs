@@ -5,7 +5,7 @@ use std::path::{Component, Path};
 use anstyle::{AnsiColor, Style};
 
 use super::note;
-use super::text::{evidence_in_short, harmless, name, with_openers};
+use super::text::{evidence_in_short, harmless, name, old_search_path, search_path, with_openers};
 use crate::check::{Judged, Verdict};
 use crate::fix::{Changed, Fixed};
 use crate::tree::directory_of;
@@ -20,8 +20,16 @@ pub struct Screen {
 }
 
 impl Screen {
+    /// Between a name and what is said of the file.
+    const GAP: usize = 2;
+
     fn paint(self, style: Style, text: &str) -> String {
         if self.colours { format!("{style}{text}{style:#}") } else { text.to_owned() }
+    }
+
+    /// The text in so many columns: what is too long loses its middle.
+    pub fn cut_in_the_middle(text: &str, width: usize) -> String {
+        middle(text, width)
     }
 
     /// `word` and behind it the text, broken at spaces, its lines below one another.
@@ -48,37 +56,78 @@ impl Screen {
         lines
     }
 
+    /// A file with what is said of it: behind its name, on a narrow terminal below it. `lead` is shown as `painted`.
+    fn file_lines(self, lead: &str, painted: &str, name: &str, widest: usize, why: &str) -> String {
+        /// Below this a name and a reason leave no room for each other.
+        const NARROW: usize = 60;
+        let indent = lead.chars().count();
+        let room = self.columns.saturating_sub(indent);
+        if self.columns < NARROW {
+            let below = " ".repeat(indent + Self::GAP);
+            return format!("{painted}{}\n{below}{}\n", middle(name, room), first(why, room.saturating_sub(Self::GAP)));
+        }
+        let name = middle(name, widest);
+        format!("{painted}{name:widest$}  {}\n", first(why, room.saturating_sub(widest + Self::GAP)))
+    }
+
     fn heading(self, text: &str) -> String {
         self.paint(Style::new().bold(), text)
     }
 }
 
-/// The table of changed files: which, why, and where the new string went.
-pub(super) fn fix_table(rows: &[(&Fixed, &Changed)], dry_run: bool, screen: Screen) -> String {
-    const GAP: usize = 2;
-    const WHY_AT_MOST: usize = 28;
-    let cells: Vec<[String; 3]> = rows
-        .iter()
-        .map(|(file, changed)| {
-            let why = evidence_in_short(&file.detection);
-            [name(&file.path), why, format!("{}, +{}", changed.rung, changed.growth)]
-        })
-        .collect();
-    let heads = [if dry_run { "would change" } else { "changed" }, "because it", "how, bytes"];
-    let widest = |column: usize, head: &str| {
-        let cells = cells.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
-        cells.chain([head.len()]).max().unwrap_or(0)
-    };
-    let [file_head, why_head, how_head] = heads;
-    let (why, how) = (widest(1, why_head).min(WHY_AT_MOST), widest(2, how_head));
-    let file = widest(0, file_head).min(screen.columns.saturating_sub(why + how + 2 * GAP).max(file_head.len()));
-    let mut table = screen.heading(&format!("{file_head:file$}  {why_head:why$}  {how_head}"));
-    table.push('\n');
-    for [path, reason, room] in &cells {
-        let (path, reason) = (last(path, file), first(reason, why));
-        table.push_str(&format!("{path:file$}  {reason:why$}  {room}\n"));
+/// The changed files by package directory, and in it by what changed.
+pub(super) fn fix_groups(rows: &[(&Fixed, &Changed)], screen: Screen) -> String {
+    let groups = rows.chunk_by(|(one, _), (next, _)| package_of(&one.path) == package_of(&next.path));
+    groups.map(|group| fix_group(group, screen)).collect()
+}
+
+fn fix_group(rows: &[(&Fixed, &Changed)], screen: Screen) -> String {
+    let package = rows.first().map_or(Path::new("."), |(file, _)| package_of(&file.path));
+    let mut lines = format!("{}\n", screen.heading(&name(package)));
+    let mut by_change: Vec<([String; 2], Vec<&Fixed>)> = Vec::new();
+    for (file, changed) in rows {
+        let decision = &changed.decision;
+        let change = [old_search_path(&changed.old), search_path(Some((decision.tag, &decision.path)))];
+        match by_change.iter_mut().find(|(known, _)| *known == change) {
+            Some((_, files)) => files.push(file),
+            None => by_change.push((change, vec![file])),
+        }
     }
-    table
+    for ([old, new], files) in &by_change {
+        lines.push_str(&change_lines(old, new, screen));
+        let cells: Vec<_> =
+            files.iter().map(|file| (below(package, &file.path), evidence_in_short(&file.detection))).collect();
+        let widest = widest(cells.iter().map(|(name, why)| (&**name, &**why)), 4, screen);
+        for (name, why) in &cells {
+            lines.push_str(&screen.file_lines("    ", "    ", name, widest, why));
+        }
+    }
+    lines
+}
+
+/// `old → new`, below one another where that is too long for a line.
+fn change_lines(old: &str, new: &str, screen: Screen) -> String {
+    let whole = format!("  {old} → {new}");
+    if whole.chars().count() <= screen.columns {
+        return format!("{whole}\n");
+    }
+    let room = screen.columns.saturating_sub(4);
+    format!("  {}\n  → {}\n", middle(old, room + 2), middle(new, room))
+}
+
+fn below(package: &Path, path: &Path) -> String {
+    name(path.strip_prefix(package).unwrap_or(path))
+}
+
+/// The column of names: as wide as the widest one, but no more than leaves room for the reasons, or half of the terminal.
+fn widest<'a>(rows: impl Iterator<Item = (&'a str, &'a str)>, indent: usize, screen: Screen) -> usize {
+    let (mut name, mut why) = (0, 0);
+    for (this_name, this_why) in rows {
+        name = name.max(this_name.chars().count());
+        why = why.max(this_why.chars().count());
+    }
+    let left = screen.columns.saturating_sub(indent + Screen::GAP + why);
+    name.min(left.max(screen.columns / 2))
 }
 
 /// The verdicts by package directory.
@@ -88,12 +137,12 @@ pub(super) fn check_groups(rows: &[(&Path, &Judged)], screen: Screen) -> String 
 }
 
 fn check_group(rows: &[(&Path, &Judged)], screen: Screen) -> String {
-    const FILE_AT_MOST: usize = 40;
+    const INDENT: usize = "  MISLED ".len();
     let package = rows.first().map_or(Path::new("."), |(path, _)| package_of(path));
-    let below = |path: &Path| name(path.strip_prefix(package).unwrap_or(path));
-    let widest = rows.iter().map(|(path, _)| below(path).chars().count()).max().unwrap_or(0).min(FILE_AT_MOST);
+    let cells: Vec<(String, String)> = rows.iter().map(|(path, judged)| (below(package, path), why(judged))).collect();
+    let widest = widest(cells.iter().map(|(name, why)| (&**name, &**why)), INDENT, screen);
     let mut lines = format!("{}\n", screen.heading(&name(package)));
-    for (path, judged) in rows {
+    for ((_, judged), (name, why)) in rows.iter().zip(&cells) {
         let (word, style) = match &judged.verdict {
             Verdict::Finds => ("has   ", AnsiColor::Green.on_default()),
             Verdict::Misses => ("LACKS ", AnsiColor::Red.on_default().bold()),
@@ -102,19 +151,22 @@ fn check_group(rows: &[(&Path, &Judged)], screen: Screen) -> String {
             Verdict::NamesOnly => ("names ", Style::new().dimmed()),
             Verdict::NotALoader => ("-     ", Style::new().dimmed()),
         };
-        let mut why = evidence_in_short(&judged.detection);
-        match &judged.verdict {
-            Verdict::FindsStub(stub) => why = format!("{} comes first; {why}", harmless(stub)),
-            Verdict::Misled(said) => why = format!("its resolution note {}; {why}", note::sends(said)),
-            Verdict::NamesOnly => why.push_str(&with_openers(&judged.openers)),
-            Verdict::NotALoader => why = "does not load the driver".to_owned(),
-            Verdict::Finds | Verdict::Misses => {}
-        }
-        let line = format!("{:widest$}  {why}", last(&below(path), widest));
-        let room = screen.columns.saturating_sub(word.len() + 3);
-        lines.push_str(&format!("  {} {}\n", screen.paint(style, word), first(&line, room)));
+        let (plain, painted) = (format!("  {word} "), format!("  {} ", screen.paint(style, word)));
+        lines.push_str(&screen.file_lines(&plain, &painted, name, widest, why));
     }
     lines
+}
+
+/// What is said of a file behind its name.
+fn why(judged: &Judged) -> String {
+    let evidence = evidence_in_short(&judged.detection);
+    match &judged.verdict {
+        Verdict::FindsStub(stub) => format!("{} comes first; {evidence}", harmless(stub)),
+        Verdict::Misled(said) => format!("its resolution note {}; {evidence}", note::sends(said)),
+        Verdict::NamesOnly => evidence + &with_openers(&judged.openers),
+        Verdict::NotALoader => "does not load the driver".to_owned(),
+        Verdict::Finds | Verdict::Misses => evidence,
+    }
 }
 
 /// The directory that a package lies in: that of the file, without a last `lib` or `bin`.
@@ -133,13 +185,16 @@ fn first(text: &str, width: usize) -> String {
     text.chars().take(width.saturating_sub(1)).chain(['…']).collect()
 }
 
-/// The last `width` characters, with a sign where some are left out.
-fn last(text: &str, width: usize) -> String {
+/// The first and the last characters, `width` in all, with a sign where some are left out. More of the end: names that
+/// begin alike are told apart there.
+fn middle(text: &str, width: usize) -> String {
     let count = text.chars().count();
     if count <= width {
         return text.to_owned();
     }
-    ['…'].into_iter().chain(text.chars().skip(count - width.saturating_sub(1).min(count))).collect()
+    let kept = width.saturating_sub(1);
+    let head = kept * 2 / 5;
+    text.chars().take(head).chain(['…']).chain(text.chars().skip(count - (kept - head).min(count))).collect()
 }
 
 #[cfg(test)]
@@ -148,11 +203,10 @@ mod tests {
 
     #[test]
     fn what_is_too_long_is_cut_where_it_says_least() {
-        assert_eq!(last("/opt/app/lib/libx.so", 10), "…b/libx.so");
-        assert_eq!(last("libx.so", 10), "libx.so");
         assert_eq!(first("names libcuda.so.1", 10), "names lib…");
-        assert_eq!(last("äöü", 2), "…ü");
-        assert_eq!(last("abc", 0), "…");
+        assert_eq!(middle("libcudnn_engines_precompiled.so.9", 21), "libcudnn…ompiled.so.9");
+        assert_eq!(middle("abc", 3), "abc");
+        assert_eq!(middle("abcd", 1), "…");
     }
 
     #[test]

@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 
 use super::Leniency;
 use super::note;
-use super::screen::{Screen, fix_table};
+use super::screen::{Screen, fix_groups};
 use super::totals::Totals;
 use crate::Error;
 use crate::decide::{Current, Tag};
 use crate::detect::{Detection, Evidence, EvidenceKind};
 use crate::fix::{self, Changed, Outcome};
+use crate::here::is_directory;
 use crate::plan::EntryFor;
 
 /// How much is said.
@@ -74,11 +75,15 @@ impl Voice {
 
     /// What concerns the whole run.
     pub(super) fn notes(&self, out: &mut impl Write, notes: &[String]) -> io::Result<()> {
-        const WORD: &str = "note: ";
-        notes.iter().try_for_each(|note| match self.screen {
-            Some(screen) => out.write_all(screen.wrapped(WORD, note).as_bytes()),
-            None => writeln!(out, "{WORD}{note}"),
-        })
+        notes.iter().try_for_each(|note| self.prose(out, "note: ", note))
+    }
+
+    /// A line, on a terminal as many as it takes.
+    pub(super) fn prose(&self, out: &mut impl Write, word: &str, text: &str) -> io::Result<()> {
+        match self.screen {
+            Some(screen) => out.write_all(screen.wrapped(word, text).as_bytes()),
+            None => writeln!(out, "{word}{text}"),
+        }
     }
 
     /// What the walk could not look at. "skipped" is no trouble, so that `-q` is without it.
@@ -148,10 +153,9 @@ pub(super) fn evidence_in_short(detection: &Detection) -> String {
     }
     let mut words: Vec<String> = Vec::new();
     let mut verb = "";
-    // A library says more than one of its functions.
-    let is_function = |found: &&Evidence| found.kind == EvidenceKind::EntryPoint;
-    let (functions, libraries): (Vec<&Evidence>, Vec<&Evidence>) = detection.evidence.iter().partition(is_function);
-    for found in libraries.into_iter().chain(functions) {
+    let mut strongest_first: Vec<&Evidence> = detection.evidence.iter().collect();
+    strongest_first.sort_by_key(|found| weakness(found.kind));
+    for found in strongest_first {
         let this = match found.kind {
             EvidenceKind::Needed => "needs",
             EvidenceKind::DlopenNote => "declares",
@@ -170,6 +174,18 @@ pub(super) fn evidence_in_short(detection: &Detection) -> String {
     words.truncate(MOST);
     let named = words.join(", ");
     if more == 0 { named } else { format!("{named} and {more} more") }
+}
+
+/// What is declared says more than what may be so, and a library more than one of its functions.
+fn weakness(kind: EvidenceKind) -> u8 {
+    match kind {
+        EvidenceKind::Needed => 0,
+        EvidenceKind::DlopenNote => 1,
+        EvidenceKind::Soname => 2,
+        EvidenceKind::Format => 3,
+        EvidenceKind::Immediate => 4,
+        EvidenceKind::EntryPoint => 5,
+    }
 }
 
 /// Who is likely to open what the file only names.
@@ -271,13 +287,18 @@ pub fn fix_text(report: &fix::Report, voice: &Voice, out: &mut impl Write, error
         }
     }
     if let Some(screen) = voice.table_on().filter(|_| !rows.is_empty()) {
-        write!(out, "{}", fix_table(&rows, dry_run, screen))?;
+        write!(out, "{}", fix_groups(&rows, screen))?;
     }
     told_together(&refusals, errors)?;
     voice.problems(errors, &report.problems)?;
     if verbosity >= Verbosity::Summary {
         let line = if voice.table_on().is_some() { totals.in_short(report) } else { totals.line(report, dry_run) };
-        writeln!(out, "{line}")?;
+        voice.prose(out, "", &line)?;
+    }
+    if voice.table_on().is_some() {
+        let gone = |dir: &Vec<u8>| format!("{} does not exist on this machine", harmless(dir));
+        let missing = report.driver_dirs.iter().filter(|dir| !is_directory(dir));
+        voice.notes(out, &missing.map(gone).collect::<Vec<_>>())?;
     }
     Ok(())
 }

@@ -6,15 +6,16 @@ use std::path::{Path, PathBuf};
 
 use crate::Error;
 use crate::apply::Durability;
+use crate::archive::not_elf;
 use crate::decide::{Current, Tag};
 use crate::edit::{Done, Edited, Opened, Target, edit};
-use crate::elf::{Image, NotCandidate};
+use crate::elf::Image;
 use crate::facts::search_paths;
-use crate::links::{Mode, Protection, Way, check_possible};
+use crate::links::{Mode, Protection, Way};
 use crate::plan::{EntryFor, NoteOutcome, Rung};
 use crate::resolution::{ThisMachine, renewal};
 use crate::source::{Links, Source};
-use crate::walk::{Exclude, Found, for_each_file, walk};
+use crate::walk::{self, Exclude, for_each_file, walk};
 
 pub use paths::{appended, changes, prepended, shrunk, tidy, without};
 
@@ -97,9 +98,9 @@ pub struct Report {
 /// Runs the operation on the files named, none of them a directory.
 pub fn run(paths: &[PathBuf], options: &Options) -> Report {
     // The walk knows which names are those of one file, so that hard links among them are edited once.
-    let walked = walk(paths, &Exclude::default(), |_, _, _| ());
+    let walked = walk(paths, &Exclude::default(), |_, _| ());
     let problems = walked.problems.into_iter().map(|(path, error)| (path, Err(error)));
-    let change = |found: &Found<()>| (found.path.clone(), change_file(found, options));
+    let change = |found: &walk::Found<()>| (found.path.clone(), change_file(found, options));
     let done = for_each_file(&walked.files, change);
     let taken = done.iter().filter(|(_, result)| matches!(result, Ok((_, true))));
     let taken_back = taken.map(|(path, _)| path.clone()).collect();
@@ -113,18 +114,30 @@ pub fn run(paths: &[PathBuf], options: &Options) -> Report {
 ///
 /// # Errors
 /// [`Error`] where the file cannot be read or has no dynamic table.
-pub fn print(path: &Path) -> Result<Option<(Tag, Vec<u8>)>, Error> {
-    let source = Source::open(path, Links::Follow)?.ok_or(Error::NotCandidate(NotCandidate::NotElf))?;
+pub fn print(path: &Path) -> Result<Found, Error> {
+    search_path_of(&Source::open(path, Links::Follow)?.ok_or_else(|| not_elf(path))?)
+}
+
+/// A search path and its tag, of a file that has one.
+pub type Found = Option<(Tag, Vec<u8>)>;
+
+fn search_path_of(source: &Source) -> Result<Found, Error> {
     let image = Image::read(source.bytes())?.map_err(Error::NotCandidate)?;
     Ok(search_paths(&image).effective().map(|(tag, path)| (tag, path.to_vec())))
 }
 
+/// The same of every dynamic file in a directory, by path, and what could not be looked at.
+pub fn print_tree(directory: &Path) -> Vec<(PathBuf, Result<Found, Error>)> {
+    let walked = walk(&[directory.to_owned()], &Exclude::default(), |_, source| search_path_of(&source));
+    let found = walked.files.into_iter().map(|file| (file.path, file.seen));
+    let dynamic = found.filter(|(_, seen)| !matches!(seen, Err(Error::NotCandidate(_))));
+    dynamic.chain(walked.problems.into_iter().map(|(path, error)| (path, Err(error)))).collect()
+}
+
 /// What became of the file, and whether the unfinished edit of an earlier run was taken back.
-fn change_file(found: &Found<()>, options: &Options) -> Result<(Outcome, bool), Error> {
+fn change_file(found: &walk::Found<()>, options: &Options) -> Result<(Outcome, bool), Error> {
     let others = found.other_names();
-    let name = found.place().look_up().map_err(Error::io("cannot open"))?;
-    let opened = Opened::locked(&name)?.ok_or(Error::Changed)?;
-    opened.check_inode(found.identity.inode)?;
+    let (name, opened) = Opened::found(&found.place(), found.identity.inode)?;
     let (old, new, changes) = {
         let image = Image::read(opened.bytes())?.map_err(Error::NotCandidate)?;
         let old = search_paths(&image);
@@ -137,17 +150,11 @@ fn change_file(found: &Found<()>, options: &Options) -> Result<(Outcome, bool), 
         (old, new, changes)
     };
     let mode = if options.dry_run { Mode::DryRun } else { Mode::Write };
-    let (way, target) = match &options.output {
-        Some(path) if !options.dry_run => (Way::InPlace, Target::Output(path)),
-        Some(_) => (Way::InPlace, Target::Nowhere),
-        None if changes.is_empty() && !opened.is_interrupted() => (Way::InPlace, Target::Nowhere),
-        None => {
-            let way = options.protection.way(opened.source(), &others)?;
-            if mode == Mode::DryRun {
-                check_possible(way, opened.source(), &name)?;
-            }
-            (way, Target::of(way, &name, &others, mode))
-        }
+    let (target, way) = match &options.output {
+        Some(path) if !options.dry_run => (Target::Output(path), Way::InPlace),
+        Some(_) => (Target::Nowhere, Way::InPlace),
+        None if changes.is_empty() && !opened.is_interrupted() => (Target::Nowhere, Way::InPlace),
+        None => Target::of(&opened, &name, &others, &options.protection, mode)?,
     };
     let Done { edited, taken_back } = edit(opened, &changes, target, options.durability)?;
     let link_broken = way == Way::Copy;

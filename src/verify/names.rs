@@ -8,7 +8,8 @@ use goblin::container::Container;
 use goblin::elf::dynamic::{self, DT_VERDEF, DT_VERNEED};
 use goblin::elf::section_header::{SHT_DYNSYM, SHT_SYMTAB};
 
-use super::{Overlay, Reading};
+use super::Reading;
+use super::overlay::Overlay;
 use crate::plan::{Content, Move, Plan};
 
 /// Unknown to goblin (glibc, elf/elf.h).
@@ -35,12 +36,17 @@ pub(super) fn check(
     }
     let mut offsets: BTreeSet<u64> = BTreeSet::new();
     offsets.extend(before.dynamic.iter().filter(|(tag, _)| STRING_TAGS.contains(tag)).map(|(_, value)| *value));
+    let whole = was.whole_strings();
     for (tag, chain) in [(DT_VERNEED, &NEEDED), (DT_VERDEF, &DEFINED)] {
         let (old, new) = (was.versions(tag, chain), is.versions(tag, chain));
-        if old != new {
+        // A chain that breaks says what it says up to there; what lay behind is not read, whatever lies there now.
+        let same = if old.is_whole { old == new } else { new.bytes.starts_with(&old.bytes) };
+        if !same {
             return Err("the versions changed".into());
         }
-        offsets.extend(old.names);
+        // No loader survives a chain that breaks; others read of its names those that are in the table.
+        let is_read = |name: &u64| old.is_whole || *name < whole;
+        offsets.extend(old.names.iter().filter(|name| is_read(name)));
     }
     offsets.extend(was.symbols_in(&changed_strings(&was, &is, plan)));
     for offset in offsets {
@@ -48,6 +54,23 @@ pub(super) fn check(
         let Ok(name) = was.string(offset) else { continue };
         if is.string(offset).as_ref() != Ok(&name) {
             return Err(format!("the name {:?} changed", String::from_utf8_lossy(&name)));
+        }
+    }
+    Ok(())
+}
+
+/// Whether all chains of versions have an end, and their names one: of others nothing can be said after an edit.
+pub(super) fn check_ends((file, tables): (&Overlay<'_>, &Reading)) -> Result<(), String> {
+    let side = Side { file, tables };
+    let size = tables.value(dynamic::DT_STRSZ).unwrap_or(0);
+    for (tag, chain, name) in [(DT_VERNEED, &NEEDED, "DT_VERNEED"), (DT_VERDEF, &DEFINED, "DT_VERDEF")] {
+        let mut found = Versions::default();
+        let ends = tables.value(tag).is_none_or(|addr| side.follow(addr, chain, &mut found).is_some());
+        if !ends {
+            return Err(format!("the chain of {name} leads out of the file"));
+        }
+        if found.names.iter().any(|name| *name >= size) {
+            return Err(format!("{name} has a name behind DT_STRSZ"));
         }
     }
     Ok(())
@@ -79,11 +102,18 @@ struct Versions {
     /// All of them, one behind the other.
     bytes: Vec<u8>,
     names: Vec<u64>,
+    /// Whether the last one says that it is.
+    is_whole: bool,
 }
 
 impl Side<'_, '_> {
     fn at(&self, addr: u64, len: u64) -> Result<Vec<u8>, String> {
         let offset = self.tables.offset_of(addr).ok_or("an address that no segment maps")?;
+        // All of it: what follows a segment in the file does not follow it in memory.
+        let last = len.checked_sub(1).and_then(|last| Some((addr.checked_add(last)?, offset.checked_add(last)?)));
+        if last.is_none_or(|(addr, offset)| self.tables.offset_of(addr) != Some(offset)) {
+            return Err("a record that goes on behind its segment".into());
+        }
         self.file.read(offset, len)
     }
 
@@ -91,6 +121,14 @@ impl Side<'_, '_> {
         let table = self.tables.value(dynamic::DT_STRTAB).ok_or("no DT_STRTAB")?;
         let addr = table.checked_add(offset).ok_or("a string past 2^64")?;
         self.file.string(self.tables.offset_of(addr).ok_or("a string that no segment maps")?)
+    }
+
+    /// Where the last string that ends within `DT_STRSZ` bytes ends.
+    fn whole_strings(&self) -> u64 {
+        let place = self.tables.value(dynamic::DT_STRTAB).and_then(|addr| self.tables.offset_of(addr));
+        let size = self.tables.value(dynamic::DT_STRSZ).unwrap_or(0);
+        let table = place.and_then(|place| self.file.read(place, size).ok()).unwrap_or_default();
+        memchr::memrchr(0, &table).map_or(0, |nul| nul as u64 + 1)
     }
 
     fn number(&self, record: &[u8], at: usize) -> Option<u64> {
@@ -102,7 +140,7 @@ impl Side<'_, '_> {
     fn versions(&self, tag: u64, chain: &Chain) -> Versions {
         let mut found = Versions::default();
         if let Some(addr) = self.tables.value(tag) {
-            let _ = self.follow(addr, chain, &mut found);
+            found.is_whole = self.follow(addr, chain, &mut found).is_some();
         }
         found
     }

@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 use libtest_mimic::{Failed, Trial};
 use rustix::fs::{FlockOperation, flock};
 
+use super::Done;
 use super::support::lab::{Lab, contains, driver_runpath, same, testdata};
-use super::{Done, root_trial};
+use super::support::tools::root_trial;
 
 const NOBODY: u32 = 65534;
 

@@ -8,9 +8,9 @@ use std::process::{Command, Stdio};
 
 use libtest_mimic::Trial;
 
+use super::Done;
 use super::support::lab::{Lab, contains, driver_runpath, run_copy, same, testdata};
-use super::support::tools::trial;
-use super::{Done, root_trial};
+use super::support::tools::{fix_with_faults, root_trial, trial};
 
 pub fn trials() -> Vec<Trial> {
     vec![
@@ -95,19 +95,7 @@ fn failing_for_good() -> Done {
     let mut half_done = 0;
     for number in 1..40 {
         fs::write(&path, &original)?;
-        let output = Command::new("strace")
-            .args(["-f", "-qq", "-o"])
-            .arg(lab.path("trace"))
-            .args([
-                "-e",
-                "trace=pwrite64,ftruncate",
-                "-e",
-                &format!("inject=pwrite64,ftruncate:error=EIO:when={number}+"),
-            ])
-            .arg(env!("CARGO_BIN_EXE_driver-runpath"))
-            .arg("fix")
-            .arg(&path)
-            .output()?;
+        let output = fix_with_faults(&lab, &path, "pwrite64,ftruncate", &format!("error=EIO:when={number}+"))?;
         if output.status.code() == Some(0) {
             break;
         }

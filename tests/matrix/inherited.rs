@@ -22,6 +22,7 @@ pub fn trials() -> Vec<Trial> {
         case("an_rpath_is_inherited_past_a_library_with_a_runpath", &["--enable-new-dtags,-rpath,$ORIGIN"], "RPATH"),
         case("an_rpath_is_inherited_past_a_library_with_an_rpath", &["--disable-new-dtags,-rpath,/nowhere"], "RPATH"),
         trial("a_runpath_of_the_program_is_not_inherited", &["cc"], not_inherited),
+        trial("a_library_without_its_tree_is_warned_of_what_it_may_no_longer_find", &["cc"], without_its_tree),
     ]
 }
 
@@ -78,6 +79,33 @@ fn not_inherited() -> Done {
     driver_runpath([OsStr::new("fix"), &link, lab.root().as_os_str()]).expect(0)?;
     contains(&succeed(program(&file).env("LD_LIBRARY_PATH", lab.path("lib")))?, "driver found")?;
     same(tag_of(&lab.path("lib/libopens.so"))?, "RUNPATH".into(), "the tag")
+}
+
+/// Given alone, nobody can know what the library inherits.
+fn without_its_tree() -> Done {
+    let lab = Lab::new()?;
+    let link = lab.driver()?;
+    lab.cc("lib/libplain.so", &["plain.c"], &["-shared", "-fPIC"])?;
+    let file =
+        lab.cc("lib/libopens.so", &["opens.c"], &["-shared", "-fPIC", "-Llib", "-Wl,--no-as-needed", "-lplain"])?;
+    // The program's RPATH leads its own library to the other one.
+    let flags = ["-Llib", "-lopens", "-Wl,-rpath-link,lib", "-Wl,--disable-new-dtags,-rpath,$ORIGIN/../lib"];
+    let program_file = lab.cc("bin/program", &["program.c"], &flags)?;
+    let original = fs::read(&file)?;
+    let warns = |args: &[&OsStr]| -> Result<bool, Failed> {
+        fs::write(&file, &original)?;
+        let fix = [OsStr::new("fix"), &link].into_iter().chain(args.iter().copied());
+        Ok(driver_runpath(fix).expect(0)?.err.contains("needs libplain.so, which neither"))
+    };
+    same(warns(&[lab.root().as_os_str()])?, false, "a warning where the tree is given")?;
+    succeed(&mut program(&program_file))?;
+    same(warns(&[OsStr::new("--force-rpath"), file.as_os_str()])?, false, "a warning with an RPATH")?;
+    succeed(&mut program(&program_file))?;
+    same(warns(&[file.as_os_str()])?, true, "a warning where the file is given alone")?;
+    match succeed(&mut program(&program_file)) {
+        Ok(_) => Err("the program was expected to miss libplain.so: the case tests nothing".into()),
+        Err(_) => Ok(()),
+    }
 }
 
 fn tag_of(file: &Path) -> Result<String, Failed> {

@@ -9,6 +9,7 @@ use driver_runpath::facts::search_paths;
 use driver_runpath::fixtures::{Bytes, Entropy, Entry, Part, Sections, Spec};
 use driver_runpath::plan::{Change, EntryFor, NoteChange, NoteOutcome, Plan, Rung, plan};
 use driver_runpath::verify::verify;
+use goblin::elf::program_header::{PT_LOAD, PT_NULL};
 use object::read::elf::{Dyn, FileHeader, ProgramHeader};
 
 /// Bytes that decide one case.
@@ -137,9 +138,63 @@ pub enum Taken {
     /// It is right as it is.
     NoChange,
     /// No rung fits.
-    Refused,
+    Refused(Why),
     /// Which rung; whether an entry was given up, or the table moved.
     Planned(Rung, Source, NoteOutcome),
+}
+
+/// Why a file is refused, where what the planner says is what another parser finds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Why {
+    /// It would have to grow, and bytes behind the ELF image have to stay its end.
+    Payload,
+    /// It needs another program header, and none is free.
+    NoHeader,
+    /// What lies around its tables leaves no room.
+    NoRoom,
+}
+
+impl Why {
+    /// Reads the planner's reasons, and checks them.
+    fn of(reasons: &str, file: &[u8]) -> Result<Self, String> {
+        if reasons.contains("payload") {
+            let payload = file.len() as u64 - image_end(file)?.min(file.len() as u64);
+            return if payload > 7 { Ok(Self::Payload) } else { Err(format!("no payload: {reasons}")) };
+        }
+        if reasons.contains("append: no free program header") {
+            // The new PT_LOAD is the last one.
+            let segments = headers(file)?.0;
+            let last = segments.iter().rposition(|header| header.p_type == PT_LOAD).unwrap_or(0);
+            let is_free = segments.iter().skip(last).any(|header| header.p_type == PT_NULL);
+            return if is_free { Err(format!("a header is free: {reasons}")) } else { Ok(Self::NoHeader) };
+        }
+        if reasons.is_empty() { Err("refused without a reason".into()) } else { Ok(Self::NoRoom) }
+    }
+}
+
+type Headers = (Vec<goblin::elf::ProgramHeader>, Vec<goblin::elf::SectionHeader>);
+
+/// As goblin reads them, which gives up a whole file for a string that is not UTF-8.
+fn headers(file: &[u8]) -> Result<Headers, String> {
+    use goblin::elf::{ProgramHeader, SectionHeader};
+    let read = || {
+        let header = goblin::elf::Elf::parse_header(file)?;
+        let ctx = goblin::container::Ctx::new(header.container()?, header.endianness()?);
+        let segments = ProgramHeader::parse(file, header.e_phoff as usize, usize::from(header.e_phnum), ctx)?;
+        let sections = SectionHeader::parse(file, header.e_shoff as usize, usize::from(header.e_shnum), ctx)?;
+        Ok((segments, sections))
+    };
+    read().map_err(|error: goblin::error::Error| format!("goblin: {error}"))
+}
+
+/// Where the last segment, section or header table ends.
+fn image_end(file: &[u8]) -> Result<u64, String> {
+    let header = goblin::elf::Elf::parse_header(file).map_err(|error| format!("goblin: {error}"))?;
+    let (segments, sections) = headers(file)?;
+    let in_file = sections.iter().filter(|section| section.sh_type != goblin::elf::section_header::SHT_NOBITS);
+    let table = header.e_shoff + sections.len() as u64 * u64::from(header.e_shentsize);
+    let ends = segments.iter().map(|segment| segment.p_offset + segment.p_filesz);
+    Ok(ends.chain(in_file.map(|s| s.sh_offset + s.sh_size)).chain([table]).max().unwrap_or(0))
 }
 
 /// [`EntryFor`] without its number.
@@ -190,8 +245,7 @@ pub fn check(case: &Case) -> Result<Taken, String> {
     let note = if change.path.is_some() { case.note.clone() } else { NoteChange::Drop };
     let plan = match plan(&image, &Change { note, ..change }) {
         Ok(plan) => plan,
-        Err(refusal) if refusal.to_string().is_empty() => return Err("refused without a reason".into()),
-        Err(_) => return Ok(Taken::Refused),
+        Err(refusal) => return Why::of(&refusal.to_string(), &file).map(Taken::Refused),
     };
     let fail = |what: String| format!("{:?}, {:?}: {what}", plan.rung, plan.entry);
     let wanted = wanted(&old, &plan.change);

@@ -6,7 +6,7 @@ use driver_runpath::decide::{Current, Policy, Tag, decide as new_path, entries};
 use driver_runpath::detect::{Depth, DriverNames, detect as look};
 use driver_runpath::elf::{Image, MAGIC};
 use driver_runpath::facts::{Facts, search_paths};
-use driver_runpath::fixtures::{Bytes, Entropy, Spec};
+use driver_runpath::fixtures::{Bytes, Entropy, Spec, damage};
 use driver_runpath::plan::{Plan, plan as place};
 use driver_runpath::verify::verify;
 use std::sync::LazyLock;
@@ -49,42 +49,8 @@ pub fn file_of(input: &[u8]) -> Vec<u8> {
     }
     drawn.rodata = Bytes(rodata);
     let mut file = drawn.build().expect("what is drawn builds");
-    mutate(&mut file, mutations);
+    damage(&mut file, mutations);
     file
-}
-
-/// Changes words of `file`, most of them in its headers, and cuts it; no change for zeros.
-pub fn mutate(file: &mut Vec<u8>, mutations: &[u8]) {
-    let mut from = Entropy::new(mutations);
-    for _ in 0..from.below(9) {
-        let (kind, place, value) = (from.byte(), from.below(1 << 16), from.byte());
-        let near = if from.byte() < 160 { 1024 } else { file.len() };
-        let at = place as usize % near.min(file.len()).max(1);
-        let len = file.len() as u64;
-        let word = match value % 12 {
-            0 => 0,
-            1 => 1,
-            2 => u64::MAX,
-            3 => u64::from(u32::MAX),
-            4 => len,
-            5 => len - len.min(1),
-            6 => i64::MAX as u64,
-            7 => 1 << 31,
-            8 => u64::from(from.byte()),
-            9 => u64::from(from.below(1 << 16)),
-            10 => 0xffff,
-            _ => 0x1000,
-        };
-        let width = [1, 2, 4, 8][usize::from(kind % 4)];
-        let at = at - at % width;
-        let bytes = if kind & 4 == 0 { word.to_le_bytes() } else { (word << (64 - 8 * width as u32)).to_be_bytes() };
-        if let Some(target) = file.get_mut(at..at + width) {
-            target.copy_from_slice(&bytes[..width]);
-        }
-    }
-    if from.chance(40) {
-        file.truncate(from.below(1 << 16) as usize % file.len().max(1));
-    }
 }
 
 /// Evidence lies where it is said to lie, and the first piece is among all of them.

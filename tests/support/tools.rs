@@ -1,5 +1,6 @@
 //! External tools that tests run when they are there.
 
+use super::lab::Lab;
 use super::referee::Image;
 use goblin::elf::program_header::PF_W;
 use goblin::elf::section_header::SHT_RELA;
@@ -35,6 +36,26 @@ pub fn trial(name: &str, needs: &[&str], body: impl FnOnce() -> Result<(), Faile
     Trial::test(name, move || Err(format!("{missing} is not on PATH").into()))
         .with_kind(kind)
         .with_ignored_flag(!is_required)
+}
+
+/// A test that only root can run; ignored for others.
+pub fn root_trial(name: &str, needs: &[&str], body: fn() -> Result<(), Failed>) -> Trial {
+    if rustix::process::geteuid().is_root() {
+        return trial(name, needs, body);
+    }
+    Trial::test(name, || Ok(())).with_kind("needs root").with_ignored_flag(true)
+}
+
+/// `fix FILE` under strace, which makes some of the system `calls` fail as `inject` says.
+pub fn fix_with_faults(lab: &Lab, file: &Path, calls: &str, inject: &str) -> std::io::Result<Output> {
+    Command::new("strace")
+        .args(["-f", "-qq", "-o"])
+        .arg(lab.path("trace"))
+        .args(["-e", &format!("trace={calls}"), "-e", &format!("inject={calls}:{inject}")])
+        .arg(env!("CARGO_BIN_EXE_driver-runpath"))
+        .arg("fix")
+        .arg(file)
+        .output()
 }
 
 /// Runs a program; its output whatever its status is.

@@ -1,0 +1,27 @@
+//! What is passed over and how much is said, of the commands that only look.
+
+use clap::Args;
+
+/// Options of commands that change nothing and say something of each file.
+#[derive(Debug, Args)]
+pub struct Telling {
+    /// Pass over what matches, in directories: a name, or with a slash a path from PATH on.
+    #[arg(long, value_name = "GLOB")]
+    pub exclude: Vec<String>,
+
+    /// A damaged ELF file found in a directory is worth a warning, not an error.
+    #[arg(long)]
+    pub skip_damaged: bool,
+
+    /// Say less: no lines for single files; twice: errors alone.
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    pub quiet: u8,
+
+    /// Say more of each file.
+    #[arg(short, long, conflicts_with = "quiet")]
+    pub verbose: bool,
+
+    /// Print one JSON document.
+    #[arg(long)]
+    pub json: bool,
+}
