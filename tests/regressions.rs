@@ -3,7 +3,9 @@
 mod support;
 
 use driver_runpath::decide::{Tag, entries};
-use driver_runpath::fixtures::{Access, ByteOrder, Class, Entry, Header, Load, Part, Part::*, Sections, Spec, Symbol};
+use driver_runpath::fixtures::{
+    Access, ByteOrder, Class, Entry, Header, Load, Part, Part::*, Resolution, Sections, Spec, Symbol,
+};
 use driver_runpath::plan::{EntryFor, NoteChange, NoteOutcome, Rung};
 use support::generated::{Case, Source, Taken, Wish, check};
 
@@ -197,21 +199,28 @@ fn an_empty_segment_where_the_next_one_starts_is_told_apart() {
     assert_eq!(edited(spec, "/opt/driver/lib"), Taken::Planned(Rung::Slot, Source::Spare, NoteOutcome::None));
 }
 
+/// A library with a resolution note beside its other notes, named by two headers.
 #[test]
-fn dbg() {
-    use driver_runpath::fixtures::Resolution;
-    let mut spec = Spec::default();
-    spec.resolution = vec![Resolution { owner: b"NixOS\0".into(), descriptor: b"a\0=/b\0\0".into() }];
+fn a_note_that_two_headers_name_goes_and_its_neighbours_stay() {
+    let mut spec = Spec { resolution: vec![note("a\0=/b\0\0")], ..Spec::default() };
     spec.loads[0].parts.insert(0, ResolutionNote(0));
-    spec.headers.push(Header::Notes);
-    spec.headers.push(Header::Note(ResolutionNote(0)));
-    let file = spec.build().unwrap();
-    std::fs::write("/tmp/n15/before", &file).unwrap();
-    let image = driver_runpath::elf::Image::parse(&file).expect("an ELF file").expect("a library");
-    let change = support::generated::change(Tag::Runpath, Some(LONG.into()));
-    let plan = driver_runpath::plan::plan(&image, &change).expect("a plan");
-    for e in &plan.edits { println!("{:#x} {} {}", e.at.0, e.content.len(), e.why); }
-    let after = plan.replay(&file, plan.edits.len()).expect("edits within the file");
-    std::fs::write("/tmp/n15/after", &after).unwrap();
+    spec.headers.extend([Header::Notes, Header::Note(ResolutionNote(0))]);
     assert_eq!(edited(spec, LONG), Taken::Planned(Rung::Slack, Source::Spare, NoteOutcome::Dropped));
+}
+
+/// The loader reads the first of two; with the old path it must not see the second alone.
+#[test]
+fn of_two_notes_the_one_that_counts_goes_out_of_sight_last() {
+    let mut spec = Spec { resolution: vec![note("a\0=/b\0\0"), note("a\0=/c\0\0")], ..Spec::default() };
+    spec.dynamic.insert(0, Entry::RunPath("/old".into()));
+    for number in 0..2 {
+        spec.loads.push(Load::new(Access::Read, [ResolutionNote(number)]));
+        spec.headers.push(Header::Note(ResolutionNote(number)));
+    }
+    let taken = edited(spec, LONG);
+    assert!(matches!(taken, Taken::Planned(_, _, NoteOutcome::Dropped)), "{taken:?}");
+}
+
+fn note(descriptor: &str) -> Resolution {
+    Resolution { owner: "NixOS\0".into(), descriptor: descriptor.into() }
 }

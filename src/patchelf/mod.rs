@@ -141,6 +141,8 @@ impl<O: Write, E: Write> Job<'_, O, E> {
         if let Some(edited) = edit(&source, &image, &changes, target, Durability::Process)? {
             self.debug(format_args!("{}: the file grows by {} bytes", edited.rung, edited.growth));
         }
+        // The lock goes with the file that was read: the note is for the one that the edit made.
+        drop(source);
         if self.request.build_note && is_changed {
             self.build_note_in(self.request.output.as_deref().unwrap_or(self.file))?;
         }
