@@ -93,7 +93,8 @@ pub fn check(
     let facts = |found: &Found<Surveyed>| found.seen.as_ref().ok()?.as_ref().ok()?.interpreter.clone();
     let has_note = |found: &Found<Surveyed>| matches!(&found.seen, Ok(Ok(facts)) if facts.note.is_some());
     // Without a note, no loader is looked at.
-    let interpreters: Vec<_> = if files.iter().any(has_note) { files.iter().filter_map(facts).collect() } else { Vec::new() };
+    let interpreters: Vec<_> =
+        if files.iter().any(has_note) { files.iter().filter_map(facts).collect() } else { Vec::new() };
     let loaders = Loaders::of(interpreters.iter().map(Vec::as_slice));
     let files = files.into_iter().zip(openers).map(|(found, openers)| Checked {
         named: found.links == Links::Follow,
@@ -199,9 +200,8 @@ mod tests {
     #[test]
     fn a_note_that_leads_past_the_driver_counts_unless_its_loader_ignores_it() {
         let stub = Said { name: b"libcuda.so.1".into(), leads_to: crate::resolution::LeadsTo::Stub(b"/s".into()) };
-        let with = |reader: Reader, verdict: Verdict| {
-            with_note(verdict, Some(&Note { said: vec![stub.clone()], reader }))
-        };
+        let with =
+            |reader: Reader, verdict: Verdict| with_note(verdict, Some(&Note { said: vec![stub.clone()], reader }));
         assert_eq!(with(Reader::Reads("/ld".into()), Verdict::Finds), Verdict::Misled(stub.clone()));
         assert_eq!(with(Reader::Unknown, Verdict::Finds), Verdict::Misled(stub.clone()));
         assert_eq!(with(Reader::Ignores("/ld".into()), Verdict::Finds), Verdict::Finds);

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use object::elf;
 
 use crate::Error;
+use crate::check::Note;
 use crate::decide::{Current, entries, is_cuda_compat, is_stub_directory};
 use crate::detect::{Depth, Detection, DriverNames};
 use crate::elf::{Image, Malformed, NotCandidate};
@@ -18,7 +19,6 @@ use crate::loader::{
     BuiltIn, Cache, Ending, Files, Fit, Header, Object, Opened, Processor, Rule, Search, System, Target, Tokens,
     expand, legacy_bits, legacy_subdirs, platform, search, well_known,
 };
-use crate::check::Note;
 use crate::resolution::{self, Reader};
 use crate::source::{Links, Source};
 use crate::sysroot::Sysroot;

@@ -250,13 +250,7 @@ fn fix_file(
 }
 
 /// Whether the file has the right search path beside a resolution note that leads past it, and that will be another one.
-fn is_misled(
-    image: &Image<'_>,
-    facts: &Facts,
-    decision: &Decision,
-    note: &NoteChange,
-    options: &Options,
-) -> bool {
+fn is_misled(image: &Image<'_>, facts: &Facts, decision: &Decision, note: &NoteChange, options: &Options) -> bool {
     let Some(now) = resolution::find(image).descriptor(image) else { return false };
     let is_right = matches!(note, NoteChange::Renew(fresh) if fresh == now);
     let driver_dir = options.driver_dirs.of(facts.is_i386);

@@ -110,7 +110,8 @@ fn every_generated_file_keeps_the_rules() {
             _ => &[Spare, GivenUp],
         };
         for &source in sources {
-            let is_it = |taken: &Taken| matches!(taken, Taken::Planned(found, with, _) if (*found, *with) == (rung, source));
+            let is_it =
+                |taken: &Taken| matches!(taken, Taken::Planned(found, with, _) if (*found, *with) == (rung, source));
             assert!(taken.keys().any(is_it), "no case took {rung} with {source:?}");
         }
     }

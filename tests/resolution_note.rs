@@ -48,9 +48,8 @@ fn with_patchelf(name: &str, body: fn(&Path) -> Result<(), Failed>) -> Trial {
 fn note(file: &Path) -> Option<Vec<u8>> {
     let bytes = fs::read(file).ok()?;
     let elf = goblin::elf::Elf::parse(&bytes).ok()?;
-    let is_note = |header: &&goblin::elf::SectionHeader| {
-        elf.shdr_strtab.get_at(header.sh_name) == Some(".note.nixos.ldcache")
-    };
+    let is_note =
+        |header: &&goblin::elf::SectionHeader| elf.shdr_strtab.get_at(header.sh_name) == Some(".note.nixos.ldcache");
     let header = elf.section_headers.iter().find(is_note)?;
     Some(bytes[header.sh_offset as usize..][..header.sh_size as usize].to_vec())
 }
@@ -120,7 +119,10 @@ fn stub() -> Result<(), Failed> {
 
     let fixed = driver_runpath(["fix".as_ref(), file.as_os_str()]).expect(0)?;
     contains(&fixed.out, "resolution note renewed")?;
-    assert!(says(&file, "libcuda.so.1\0?/run/opengl-driver/lib") && !says(&file, "stubs"), "the note leads to the driver");
+    assert!(
+        says(&file, "libcuda.so.1\0?/run/opengl-driver/lib") && !says(&file, "stubs"),
+        "the note leads to the driver"
+    );
     assert!(memchr::memmem::find(&fs::read(&file)?, stub.as_bytes()).is_none(), "no bytes of the stub are left");
     driver_runpath(["check".as_ref(), file.as_os_str()]).expect(0)?;
     build(&file)?;
@@ -203,7 +205,8 @@ fn stand_in() -> Result<(), Failed> {
     succeed(&mut program(&file))?;
     // What it names is gone, and so the note is out of date.
     fs::remove_dir_all(lab.path("lib/stubs"))?;
-    let refused = driver_runpath(["patchelf".as_ref(), "--build-resolution-cache".as_ref(), file.as_os_str()]).expect(1)?;
+    let refused =
+        driver_runpath(["patchelf".as_ref(), "--build-resolution-cache".as_ref(), file.as_os_str()]).expect(1)?;
     contains(&refused.err, "--build-resolution-cache: a resolution cache note is already present")?;
     assert!(once == fs::read(&file)?, "refused, it stays as it is");
     let both = ["patchelf", "--build-resolution-cache", "--force-rpath"].map(AsRef::as_ref);

@@ -13,8 +13,8 @@ mod symbols;
 
 pub use image::{DynamicEntry, DynamicTable, Headers, Image, Section, SectionTable, Segment};
 pub use kind::NotCandidate;
-pub(crate) use notes::{Note, Notes};
 pub use notes::has_build_id;
+pub(crate) use notes::{Note, Notes};
 pub(crate) use space::overlap;
 pub use space::{FileOffset, Vaddr};
 pub use strings::{StringTable, string_at};

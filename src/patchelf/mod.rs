@@ -159,7 +159,9 @@ impl<O: Write, E: Write> Job<'_, O, E> {
         let print = self.request.print;
         let asked = self.request.edit.is_some() || print.interpreter || print.soname || print.rpath || print.needed;
         match reason {
-            NotCandidate::DebugFile | NotCandidate::Static if self.request.build_note && self.request.edit.is_none() => {
+            NotCandidate::DebugFile | NotCandidate::Static
+                if self.request.build_note && self.request.edit.is_none() =>
+            {
                 self.say_no_cache("no dynamic section (statically linked?); no cache written");
             }
             NotCandidate::DebugFile => self.debug(format_args!("no dynamic section")),

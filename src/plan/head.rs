@@ -15,8 +15,8 @@ use super::NoFit;
 use super::append::{Contents, fill_header, grow_table, new_segment};
 use super::draft::Draft;
 use super::home::Home;
-use super::new_note::NewNote;
 use super::movable::{Block, blocks, moved, place_sections, redirect};
+use super::new_note::NewNote;
 use super::room::may_append;
 use crate::elf::{FileOffset, Vaddr};
 use crate::elf::{Image, Segment};
@@ -40,11 +40,7 @@ pub(super) fn attempt(draft: &mut Draft<'_, '_>) -> Result<(), NoFit> {
 }
 
 /// The same for a new resolution note, which `segment` holds: its program header is one more.
-pub(super) fn attempt_with_note(
-    draft: &mut Draft<'_, '_>,
-    segment: Contents,
-    note: &NewNote,
-) -> Result<(), NoFit> {
+pub(super) fn attempt_with_note(draft: &mut Draft<'_, '_>, segment: Contents, note: &NewNote) -> Result<(), NoFit> {
     attempt_with(draft, segment, Some(note))
 }
 
@@ -57,7 +53,9 @@ fn attempt_with(draft: &mut Draft<'_, '_>, mut segment: Contents, note: Option<&
     }
     let borrowed = header_to_borrow(image).ok_or_else(|| NoFit::new("no program header that can be borrowed"))?;
     let table_end = image.segment_table_range().end;
-    let needed_end = table_end.checked_add(layout.phdr_size.saturating_mul(added)).ok_or_else(|| NoFit::new("file offset past 2^64"))?;
+    let needed_end = table_end
+        .checked_add(layout.phdr_size.saturating_mul(added))
+        .ok_or_else(|| NoFit::new("file offset past 2^64"))?;
     let first = image.loads().find(|(_, load)| load.file_range().contains(&image.segment_table));
     let Some((_, first)) = first.filter(|(_, load)| needed_end <= load.file_range().end) else {
         return Err(NoFit::new("no segment has room for a longer program header table"));

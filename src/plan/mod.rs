@@ -313,8 +313,7 @@ pub fn plan(image: &Image<'_>, change: &Change) -> Result<Plan, Refusal> {
         Ok(draft.finish(rung, note))
     };
     let only = |rung: Rung, edits: Attempt| {
-        attempt(rung, EntryFor::Spare, edits)
-            .map_err(|NoFit(why)| Refusal::NoRung { reasons: vec![(rung, why)] })
+        attempt(rung, EntryFor::Spare, edits).map_err(|NoFit(why)| Refusal::NoRung { reasons: vec![(rung, why)] })
     };
     if change.path.is_none() {
         return only(Rung::Drop, |draft| draft.drop_tag());

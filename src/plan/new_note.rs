@@ -199,7 +199,8 @@ impl SectionHeader {
                 && section.kind == elf::SHT_PROGBITS
         };
         let vacant = image.sections.iter().position(is_vacant);
-        let vacant = vacant.and_then(|index| Some((index, u64::from(image.sections.get(index)?.name).checked_sub(TAIL_AT)?)));
+        let vacant =
+            vacant.and_then(|index| Some((index, u64::from(image.sections.get(index)?.name).checked_sub(TAIL_AT)?)));
         let place = image.sections.place.as_ref().ok_or_else(|| NoFit::new("no section header table"))?;
         if image.sections.len() as u64 >= u64::from(elf::SHN_LORESERVE).saturating_sub(1) {
             return Err(NoFit::new("the section header table is full"));
@@ -287,7 +288,11 @@ struct Layout {
 fn encoded(draft: &Draft<'_, '_>, size: u64, fields: &[(Field, u64)]) -> Result<Vec<u8>, NoFit> {
     let mut bytes = vec![0; usize::try_from(size).unwrap_or(0)];
     for (field, value) in fields {
-        let value = draft.image.encoding.bytes(*value, field.size).ok_or_else(|| NoFit::new("a field of the section header"))?;
+        let value = draft
+            .image
+            .encoding
+            .bytes(*value, field.size)
+            .ok_or_else(|| NoFit::new("a field of the section header"))?;
         let place = usize::try_from(field.at).ok().and_then(|at| bytes.get_mut(at..at.checked_add(value.len())?));
         place.ok_or_else(past)?.copy_from_slice(&value);
     }

@@ -78,7 +78,8 @@ impl<'data> Opening<'data> {
             }
         }
         let bare = self.notes.sections.iter().filter_map(|index| draft.image.sections.get(*index)?.file_range());
-        let in_a_note = |range: &Range<FileOffset>| self.notes.found.iter().any(|note| overlap(&note.place.range, range));
+        let in_a_note =
+            |range: &Range<FileOffset>| self.notes.found.iter().any(|note| overlap(&note.place.range, range));
         for range in bare.filter(|range| !in_a_note(range)).collect::<Vec<_>>() {
             if check_own(draft.image, &range, None).is_ok() {
                 draft.write_first(range.start, zeros(&range), Step::Fill, WHY);
@@ -214,11 +215,7 @@ fn check_own(image: &Image<'_>, range: &Range<FileOffset>, named: Option<&[usize
 /// A place for the new descriptor in the segment that holds the note: where the note was, or behind all that the segment
 /// holds by now. With it, the segment and by how much it has to grow.
 #[allow(clippy::type_complexity)]
-fn room_for(
-    draft: &Draft<'_, '_>,
-    note: &Found,
-    descriptor: &[u8],
-) -> Option<((FileOffset, Vaddr), (usize, u64))> {
+fn room_for(draft: &Draft<'_, '_>, note: &Found, descriptor: &[u8]) -> Option<((FileOffset, Vaddr), (usize, u64))> {
     let image = draft.image;
     let header = image.segment_field(note.segment, image.encoding.layout.p_offset)?;
     // The rung may have taken the program header for its new segment; p_type, in front, is what the first edit wrote.

@@ -442,7 +442,9 @@ fn verdict_line(path: &Path, judged: &Judged) -> String {
         Verdict::FindsStub(stub) => {
             ("MISSES the driver", format!("{} comes first and holds a stub; {now}", harmless(stub)))
         }
-        Verdict::Misled(said) => ("MISSES the driver", format!("{now}; {}", note::misleads(said, judged.note.as_ref()))),
+        Verdict::Misled(said) => {
+            ("MISSES the driver", format!("{now}; {}", note::misleads(said, judged.note.as_ref())))
+        }
         Verdict::NamesOnly => ("names it only", likely_openers(&judged.openers)),
         Verdict::NotALoader => return format!("does not load the driver: {}", name(path)),
     };

@@ -108,6 +108,9 @@ mod tests {
     #[test]
     fn a_directory_that_the_search_path_has_before_the_driver_s_may_win() {
         assert_eq!(said("=/x/libcuda.so.1", "/x/:/run/opengl-driver/lib"), LeadsTo::Driver);
-        assert_eq!(said("=/x/libcuda.so.1", "/run/opengl-driver/lib:/x"), LeadsTo::Elsewhere(b"/x/libcuda.so.1".to_vec()));
+        assert_eq!(
+            said("=/x/libcuda.so.1", "/run/opengl-driver/lib:/x"),
+            LeadsTo::Elsewhere(b"/x/libcuda.so.1".to_vec())
+        );
     }
 }

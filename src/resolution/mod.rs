@@ -233,8 +233,14 @@ mod tests {
         let driver = "/run/opengl-driver/lib";
         let expected = format!("liba|?{driver}:=/a/liba||");
         assert_eq!(made(&["liba"], &format!("{driver}:/a"), &TREE), Some(expected));
-        for (entry, place) in [("", "?"), ("rel", "?rel"), ("$ORIGIN/x", "?$ORIGIN/x"), ("/a$b", "?/a$b"), ("/hw", "?/hw")] {
-            assert_eq!(made(&["libb"], &format!("{entry}:/b"), &TREE), Some(format!("libb|{place}:=/b/libb||")), "{entry}");
+        for (entry, place) in
+            [("", "?"), ("rel", "?rel"), ("$ORIGIN/x", "?$ORIGIN/x"), ("/a$b", "?/a$b"), ("/hw", "?/hw")]
+        {
+            assert_eq!(
+                made(&["libb"], &format!("{entry}:/b"), &TREE),
+                Some(format!("libb|{place}:=/b/libb||")),
+                "{entry}"
+            );
         }
     }
 

@@ -76,7 +76,10 @@ pub fn find(image: &Image<'_>) -> Notes {
     let named = |section: &Section| image.section_name(section) == SECTION;
     let sections = image.sections.iter().enumerate().filter(|(_, section)| named(section)).map(|(index, _)| index);
     let segments = image.segments.iter().enumerate().filter(|(_, segment)| segment.kind == elf::PT_NOTE);
-    Notes { found: segments.flat_map(|(index, segment)| notes_of(image, index, segment)).collect(), sections: sections.collect() }
+    Notes {
+        found: segments.flat_map(|(index, segment)| notes_of(image, index, segment)).collect(),
+        sections: sections.collect(),
+    }
 }
 
 fn notes_of(image: &Image<'_>, index: usize, segment: &Segment) -> Vec<Found> {
@@ -87,13 +90,7 @@ fn notes_of(image: &Image<'_>, index: usize, segment: &Segment) -> Vec<Found> {
     ranges.into_iter().flatten().flat_map(|range| notes_in(image, index, segment.align, range, is_mapped)).collect()
 }
 
-fn notes_in(
-    image: &Image<'_>,
-    segment: usize,
-    align: u64,
-    range: Range<FileOffset>,
-    is_mapped: bool,
-) -> Vec<Found> {
+fn notes_in(image: &Image<'_>, segment: usize, align: u64, range: Range<FileOffset>, is_mapped: bool) -> Vec<Found> {
     let Some(bytes) = image.bytes(&range) else { return Vec::new() };
     let mut row = Row::new(&image.encoding, bytes, align);
     let notes: Vec<_> = row.by_ref().collect();

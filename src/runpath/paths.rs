@@ -133,7 +133,11 @@ mod tests {
         let both = Current { runpath: Some(b"/a".to_vec()), rpath: Some(b"/b".to_vec()) };
         let tags = |changes: Vec<Change>| changes.iter().map(|change| change.tag).collect::<Vec<_>>();
         assert_eq!(tags(changes(&both, None, NoteChange::Drop)), [Tag::Rpath, Tag::Runpath]);
-        assert_eq!(tags(changes(&both, Some((Tag::Runpath, b"/a")), NoteChange::Drop)), [Tag::Runpath], "the other one must go");
+        assert_eq!(
+            tags(changes(&both, Some((Tag::Runpath, b"/a")), NoteChange::Drop)),
+            [Tag::Runpath],
+            "the other one must go"
+        );
         let one = Current { runpath: Some(b"/a".to_vec()), rpath: None };
         assert!(changes(&one, Some((Tag::Runpath, b"/a")), NoteChange::Drop).is_empty());
         assert_eq!(tags(changes(&one, Some((Tag::Rpath, b"/a")), NoteChange::Drop)), [Tag::Rpath]);

@@ -50,7 +50,9 @@ impl Notes {
         let (mut sections, mut vacant) = (Vec::new(), Vec::new());
         let names = reading.sections.get(usize::from(reading.header.e_shstrndx));
         for (index, section) in reading.sections.iter().enumerate() {
-            let Some(at) = names.and_then(|names| names.sh_offset.checked_add(section.sh_name as u64)) else { continue };
+            let Some(at) = names.and_then(|names| names.sh_offset.checked_add(section.sh_name as u64)) else {
+                continue;
+            };
             let name = file.string(at).unwrap_or_default();
             if name == SECTION {
                 sections.push(index);
@@ -91,7 +93,13 @@ impl Notes {
     }
 
     /// What section header `index` has to be afterwards, if it is that of a note or was that of one.
-    pub(super) fn wanted_section(&self, index: usize, old: &SectionHeader, new: &SectionHeader, plan: &Plan) -> Option<SectionHeader> {
+    pub(super) fn wanted_section(
+        &self,
+        index: usize,
+        old: &SectionHeader,
+        new: &SectionHeader,
+        plan: &Plan,
+    ) -> Option<SectionHeader> {
         let cut = SECTION.len() - TAIL.len();
         let is_note = self.sections.contains(&index);
         match plan.note {
@@ -188,9 +196,8 @@ fn erased(planned: &Overlay<'_>, old: &Notes, place: Option<Range<u64>>, plan: &
         // With other notes it may have moved, and something else be in its place.
         let at = moved(plan, note.descriptor.start).map_or(note.descriptor.start, |(at, _)| at);
         let bytes = planned.read(at, note.descriptor.end.saturating_sub(note.descriptor.start))?;
-        let is_left = (at..).zip(&bytes).any(|(at, byte)| {
-            *byte != 0 && !place.as_ref().is_some_and(|place| place.contains(&at))
-        });
+        let is_left =
+            (at..).zip(&bytes).any(|(at, byte)| *byte != 0 && !place.as_ref().is_some_and(|place| place.contains(&at)));
         if is_left {
             return Err("the old resolution note left bytes".into());
         }

@@ -258,7 +258,8 @@ fn settled(after: &[u8], case: &Case, made: &Plan, wanted: &Current) -> Result<(
     }
     // Even if it were planned again, it would not grow.
     let note = note_of(&made.change).map_or(NoteChange::Drop, |descriptor| NoteChange::Renew(descriptor.to_vec()));
-    let again = plan(&image, &Change { note, ..made.change.clone() }).map_err(|refusal| format!("the same change is refused: {refusal}"))?;
+    let again = plan(&image, &Change { note, ..made.change.clone() })
+        .map_err(|refusal| format!("the same change is refused: {refusal}"))?;
     let growth = again.new_len - after.len() as u64;
     if growth == 0 { Ok(()) } else { Err(format!("the same change once more grows the file by {growth} bytes")) }
 }

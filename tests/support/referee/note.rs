@@ -107,7 +107,8 @@ pub fn masked(bytes: &[u8]) -> Cow<'_, [u8]> {
             zero(value);
         }
         let section = image.sections[index];
-        let in_note = notes.iter().any(|note| note.all.start < section.file_range().end && section.offset < note.all.end);
+        let in_note =
+            notes.iter().any(|note| note.all.start < section.file_range().end && section.offset < note.all.end);
         // Zeroed within a row of other notes, it goes on to say how long it was.
         let in_row = section.kind == SHT_NOTE && image.section_name(index).as_bytes() == TAIL;
         if section.has_file_bytes() && !in_note && !in_row && section.file_range().end <= bytes.len() as u64 {
@@ -223,16 +224,22 @@ pub fn judge_note(before: &[u8], after: &[u8], wanted: Option<&[u8]>) -> Vec<Obj
     }
     for index in &named {
         let section = new.sections[*index];
-        let is_outside = |value: Range<u64>| new.word(value.start).is_none_or(|at| at < section.addr || section.addr + section.size < at);
+        let is_outside = |value: Range<u64>| {
+            new.word(value.start).is_none_or(|at| at < section.addr || section.addr + section.size < at)
+        };
         if symbols_in(&new, *index).into_iter().any(is_outside) {
             findings.object(11, "a symbol of the resolution note's section lies outside it".into());
         }
     }
     let agrees = |index: &usize| {
         let section = new.sections[*index];
-        section.kind == SHT_NOTE && section.is_alloc() && section.file_range() == segment.file_range() && section.addr == segment.vaddr
+        section.kind == SHT_NOTE
+            && section.is_alloc()
+            && section.file_range() == segment.file_range()
+            && section.addr == segment.vaddr
     };
-    if !new.sections.is_empty() && !(named.len() == 1 && named.iter().all(agrees)) {
+    let is_right = new.sections.is_empty() || named.len() == 1 && named.iter().all(agrees);
+    if !is_right {
         findings.object(11, "the section of the resolution note does not agree with its PT_NOTE".into());
     }
     findings.objections
@@ -243,10 +250,13 @@ fn leftovers(old: &Image, after: &[u8], findings: &mut Findings) {
     const SHORTEST: usize = 8;
     let before = masked(old.bytes);
     for note in notes(old) {
-        let Some(bytes) = old.slice(note.descriptor.start, note.descriptor.end - note.descriptor.start) else { continue };
+        let Some(bytes) = old.slice(note.descriptor.start, note.descriptor.end - note.descriptor.start) else {
+            continue;
+        };
         for place in bytes.split(|byte| matches!(byte, 0 | b':')).filter(|place| place.len() >= SHORTEST) {
             // Without the mark, it can be the search path, which is another rule's.
-            if memmem::find(after, place).is_some() && memmem::find(&before, place).is_none() && place.starts_with(b"=") {
+            if memmem::find(after, place).is_some() && memmem::find(&before, place).is_none() && place.starts_with(b"=")
+            {
                 findings.object(11, format!("{} is left of the old resolution note", super::image::text(place)));
             }
         }
