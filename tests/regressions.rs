@@ -224,3 +224,27 @@ fn of_two_notes_the_one_that_counts_goes_out_of_sight_last() {
 fn note(descriptor: &str) -> Resolution {
     Resolution { owner: "NixOS\0".into(), descriptor: descriptor.into() }
 }
+
+/// The referee's eleventh rule, on a file whose note an edit has forgotten, and on one where only `PT_NOTE` went.
+#[test]
+fn the_referee_objects_to_a_note_that_stays_and_to_bytes_that_it_leaves() {
+    use support::referee::judge_note;
+    let stub = "libcuda.so.1\0=/nix/store/h-stubs/lib/stubs/libcuda.so.1\0\0";
+    let mut spec = Spec { resolution: vec![note(stub)], ..Spec::default() };
+    spec.loads.push(Load::new(Access::Read, [ResolutionNote(0)]));
+    spec.headers.push(Header::Note(ResolutionNote(0)));
+    let file = spec.build().expect("a file");
+    let says = |after: &[u8], wanted: Option<&[u8]>| {
+        judge_note(&file, after, wanted).iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+    };
+    assert_eq!(says(&file, Some(stub.as_bytes())), "");
+    assert!(says(&file, Some(b"libcuda.so.1\0?/d\0\0")).contains("says something else"));
+    assert!(says(&file, None).contains("says something else"));
+    // Out of the loader's sight, but for patchelf and Nix it is there.
+    let image = driver_runpath::elf::Image::parse(&file).expect("an ELF file").expect("a library");
+    let index = driver_runpath::resolution::find(&image).found[0].segment;
+    let field = image.segment_field(index, image.encoding.layout.p_type).expect("a header").0 as usize;
+    let mut hidden = file.clone();
+    hidden[field..field + 4].fill(0);
+    assert!(says(&hidden, None).contains("0 resolution notes and 1 sections"));
+}
