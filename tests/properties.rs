@@ -107,9 +107,9 @@ fn every_generated_file_keeps_the_rules() {
 /// A planner that refuses more than it did, or has lost a way, fails: of 20,000 cases of seed 0, each way is taken by at
 /// least so many.
 fn check_floors(taken: &BTreeMap<Taken, u64>, cases: u64) {
+    use NoteOutcome as Outcome;
     use Rung::*;
     use Source::*;
-    use NoteOutcome as Outcome;
     let sum = |is_it: &dyn Fn(&Taken) -> bool| -> u64 {
         taken.iter().filter(|(way, _)| is_it(way)).map(|(_, count)| count).sum()
     };
@@ -152,13 +152,9 @@ fn check_floors(taken: &BTreeMap<Taken, u64>, cases: u64) {
         let count = sum(&|found| matches!(found, Taken::Planned(by, with, _) if (*by, *with) == (rung, source)));
         assert!(count >= floor, "{count} cases took {rung} with {source:?}, {floor} did");
     }
-    for (note, floor) in [
-        (Outcome::None, 1),
-        (Outcome::Kept, 1),
-        (Outcome::Renewed, 1),
-        (Outcome::Dropped, 1),
-        (Outcome::Written, 1),
-    ] {
+    for (note, floor) in
+        [(Outcome::None, 1), (Outcome::Kept, 1), (Outcome::Renewed, 1), (Outcome::Dropped, 1), (Outcome::Written, 1)]
+    {
         let count = sum(&|found| matches!(found, Taken::Planned(_, _, outcome) if *outcome == note));
         assert!(count >= floor, "{count} resolution notes were {note:?}, {floor} were");
     }

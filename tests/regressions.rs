@@ -3,7 +3,9 @@
 mod support;
 
 use driver_runpath::decide::{Tag, entries};
-use driver_runpath::fixtures::{Access, ByteOrder, Class, Entry, Header, Load, Part, Part::*, Sections, Spec, Symbol};
+use driver_runpath::fixtures::{
+    Access, ByteOrder, Class, Entry, Header, Load, Part, Part::*, Resolution, Sections, Spec, Symbol,
+};
 use driver_runpath::plan::{EntryFor, NoteChange, NoteOutcome, Plan, Rung};
 use support::generated::{Case, Source, Taken, Why, Wish, check};
 
@@ -357,4 +359,54 @@ fn a_table_that_a_second_entry_leads_into_does_not_make_way() {
     put(&mut file, tables.value_at(DT_GNU_HASH), &(versions + 2).to_le_bytes());
     let said = planned(&file).expect_err("a refusal");
     assert!(said.contains("a second entry of the dynamic table leads into"), "{said}");
+}
+
+/// A library with a resolution note beside its other notes, named by two headers.
+#[test]
+fn a_note_that_two_headers_name_goes_and_its_neighbours_stay() {
+    let mut spec = Spec { resolution: vec![note("a\0=/b\0\0")], ..Spec::default() };
+    spec.loads[0].parts.insert(0, ResolutionNote(0));
+    spec.headers.extend([Header::Notes, Header::Note(ResolutionNote(0))]);
+    assert_eq!(edited(spec, LONG), Taken::Planned(Rung::Slack, Source::Spare, NoteOutcome::Dropped));
+}
+
+/// The loader reads the first of two; with the old path it must not see the second alone.
+#[test]
+fn of_two_notes_the_one_that_counts_goes_out_of_sight_last() {
+    let mut spec = Spec { resolution: vec![note("a\0=/b\0\0"), note("a\0=/c\0\0")], ..Spec::default() };
+    spec.dynamic.insert(0, Entry::RunPath("/old".into()));
+    for number in 0..2 {
+        spec.loads.push(Load::new(Access::Read, [ResolutionNote(number)]));
+        spec.headers.push(Header::Note(ResolutionNote(number)));
+    }
+    let taken = edited(spec, LONG);
+    assert!(matches!(taken, Taken::Planned(_, _, NoteOutcome::Dropped)), "{taken:?}");
+}
+
+fn note(descriptor: &str) -> Resolution {
+    Resolution { owner: "NixOS\0".into(), descriptor: descriptor.into() }
+}
+
+/// The referee's eleventh rule, on a file whose note an edit has forgotten, and on one where only `PT_NOTE` went.
+#[test]
+fn the_referee_objects_to_a_note_that_stays_and_to_bytes_that_it_leaves() {
+    use support::referee::judge_note;
+    let stub = "libcuda.so.1\0=/nix/store/h-stubs/lib/stubs/libcuda.so.1\0\0";
+    let mut spec = Spec { resolution: vec![note(stub)], ..Spec::default() };
+    spec.loads.push(Load::new(Access::Read, [ResolutionNote(0)]));
+    spec.headers.push(Header::Note(ResolutionNote(0)));
+    let file = spec.build().expect("a file");
+    let says = |after: &[u8], wanted: Option<&[u8]>| {
+        judge_note(&file, after, wanted).iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+    };
+    assert_eq!(says(&file, Some(stub.as_bytes())), "");
+    assert!(says(&file, Some(b"libcuda.so.1\0?/d\0\0")).contains("says something else"));
+    assert!(says(&file, None).contains("says something else"));
+    // Out of the loader's sight, but for patchelf and Nix it is there.
+    let image = driver_runpath::elf::Image::parse(&file).expect("an ELF file").expect("a library");
+    let index = driver_runpath::resolution::find(&image).found[0].segment;
+    let field = image.segment_field(index, image.encoding.layout.p_type).expect("a header").0 as usize;
+    let mut hidden = file.clone();
+    hidden[field..field + 4].fill(0);
+    assert!(says(&hidden, None).contains("0 resolution notes and 1 sections"));
 }

@@ -245,9 +245,8 @@ fn room_for(draft: &Draft<'_, '_>, note: &Found, descriptor: &[u8]) -> Option<((
         };
         let at_end = addresses && ends_the_file(image, load) && may_append(image).is_ok();
         let nothing_behind = draft.file_end().0 <= end.0.max(image.file_end().0);
-        // Rungs write tables into slack without the segment's growing only within its last page.
-        let behind = end.range(growth)?;
-        ((in_slack || at_end && nothing_behind) && !draft.has_written(&behind)).then_some(())
+        // What rung *slot* parks in the slack is not in use any more.
+        (in_slack || at_end && nothing_behind).then_some(())
     };
     if grown == 0 && place.end == load.file_range().end {
         let growth = len.checked_sub(old_len)?;
