@@ -243,6 +243,9 @@ pub enum Refusal {
         /// The rungs in the order tried.
         reasons: Vec<(Rung, String)>,
     },
+    /// A new resolution note fits nowhere.
+    #[error("no placement for the resolution note fits: {0}")]
+    NoteFitsNowhere(String),
     /// A NUL would end the string early.
     #[error("a search path cannot hold a NUL byte")]
     Nul,
@@ -310,14 +313,12 @@ pub fn plan(image: &Image<'_>, change: &Change) -> Result<Plan, Refusal> {
         let note = notes.close(&mut draft)?;
         Ok(draft.finish(rung, note))
     };
-    let only = |rung: Rung, edits: Attempt| {
-        attempt(rung, EntryFor::Spare, edits).map_err(|NoFit(why)| Refusal::NoRung { reasons: vec![(rung, why)] })
-    };
     if change.path.is_none() {
-        return only(Rung::Drop, |draft| draft.drop_tag());
+        return attempt(Rung::Drop, EntryFor::Spare, |draft| draft.drop_tag())
+            .map_err(|NoFit(why)| Refusal::NoRung { reasons: vec![(Rung::Drop, why)] });
     }
     if keeps_path(image, change) {
-        return only(Rung::Note, |_| Ok(()));
+        return attempt(Rung::Note, EntryFor::Spare, |_| Ok(())).map_err(|NoFit(why)| Refusal::NoteFitsNowhere(why));
     }
     let mut reasons = Vec::new();
     for (rung, edits) in LADDER {
