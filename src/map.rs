@@ -126,13 +126,18 @@ impl<'f> EditMap<'f> {
 /// Whether some process has `file`, open here for reading alone, open or mapped for writing. `None` where neither the file
 /// system nor the rights of this process tell: the question is whether a read lease is to be had (fcntl(2), `F_SETLEASE`).
 pub fn is_open_for_writing(file: &File) -> Option<bool> {
-    let lease = |kind: libc::c_int| {
+    /// Linux, include/uapi/asm-generic/fcntl.h.
+    const F_SETSIG: libc::c_int = 10;
+    let ask = |command: libc::c_int, value: libc::c_int| {
         // SAFETY: the descriptor is open for as long as `file` is borrowed, and no pointer is passed.
-        let answer = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, kind) };
+        let answer = unsafe { libc::fcntl(file.as_raw_fd(), command, value) };
         if answer == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
     };
-    match lease(libc::F_RDLCK) {
-        Ok(()) => lease(libc::F_UNLCK).ok().map(|()| false),
+    // Who opens the file while the lease is held makes the kernel send a signal: not SIGIO, which ends the process, but one
+    // that is ignored.
+    ask(F_SETSIG, libc::SIGURG).ok()?;
+    match ask(libc::F_SETLEASE, libc::F_RDLCK) {
+        Ok(()) => ask(libc::F_SETLEASE, libc::F_UNLCK).ok().map(|()| false),
         Err(error) => (error.kind() == io::ErrorKind::WouldBlock).then_some(true),
     }
 }

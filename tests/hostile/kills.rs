@@ -33,13 +33,21 @@ struct Other {
     lacks: &'static str,
 }
 
-/// The last one keeps the size of the file.
+/// The first one keeps the size of the file. Before 0.15, what the last one makes of a program has its notes under the
+/// program headers.
 const OTHERS: [Other; 4] = [
+    Other { command: &["chrpath", "-r", "/other"], has: "/other", lacks: "/opt/aaaa" },
     Other { command: &["patchelf", "--set-rpath", "/other"], has: "/other", lacks: "/opt/aaaa" },
     Other { command: &["patchelf", "--remove-rpath"], has: "", lacks: "/opt/aaaa" },
     Other { command: &["patchelf", "--add-needed", "libdl.so.2"], has: "libdl.so.2", lacks: "nothing" },
-    Other { command: &["chrpath", "-r", "/other"], has: "/other", lacks: "/opt/aaaa" },
 ];
+
+/// Those that leave notes alone.
+fn others() -> Result<&'static [Other], Failed> {
+    let version = succeed(Command::new("patchelf").arg("--version"))?;
+    let is_old = (0..15).any(|minor| version.starts_with(&format!("patchelf 0.{minor}.")));
+    Ok(if is_old { &OTHERS[..3] } else { &OTHERS })
+}
 
 #[derive(Debug, Default)]
 struct Tally {
@@ -54,6 +62,7 @@ fn kills() -> Done {
     let kills: usize = std::env::var("DRIVER_RUNPATH_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(60);
     let lab = Lab::new()?;
     let original = compiled(&lab)?;
+    let others = others()?;
     let mut numbers = Numbers(5);
     let mut tally = Tally::default();
     let durations = [&[][..], &["--sync"]].map(|options| duration(&lab, &original, options));
@@ -75,7 +84,7 @@ fn kills() -> Done {
         }
         run.kill()?;
         run.wait()?;
-        let other = (tally.kills / 2 % 2 == 1).then(|| &OTHERS[numbers.below(OTHERS.len())]);
+        let other = (tally.kills / 2 % 2 == 1).then(|| &others[numbers.below(others.len())]);
         tally.kills += 1;
         second_run(&lab, &files, other, &mut tally)?;
     }

@@ -16,7 +16,7 @@ use driver_runpath::decide::Tag;
 use driver_runpath::elf::Image;
 use driver_runpath::fixtures::{Entropy, Spec, damage};
 use driver_runpath::journal::Undo;
-use driver_runpath::plan::{Change, plan};
+use driver_runpath::plan::{Change, NoteChange, plan};
 use driver_runpath::verify::verify;
 use libtest_mimic::{Failed, Trial};
 
@@ -101,12 +101,15 @@ fn planned() -> Done {
     same(plans > count / 2, true, &format!("{plans} plans are enough"))
 }
 
-/// A short search path and a long one, each tag, and none.
+/// A short search path and a long one, each tag, and none; notes of the loader go, or are written anew.
 fn changes() -> Vec<Change> {
     let long = format!("/run/opengl-driver/lib:/{}", "p".repeat(300));
     let paths = [Some("/run/opengl-driver/lib"), Some(long.as_str()), None];
-    let change = |path: Option<&str>, tag| Change { tag, path: path.map(|path| path.as_bytes().to_vec()) };
-    paths.iter().flat_map(|path| [Tag::Runpath, Tag::Rpath].map(|tag| change(*path, tag))).collect()
+    let notes = [NoteChange::Drop, NoteChange::Renew(b"libx.so\0=/n/libx.so\0\0".to_vec()), NoteChange::Drop];
+    let bytes = |path: &Option<&str>| path.map(|path| path.as_bytes().to_vec());
+    let change = |path, tag, note: &NoteChange| Change { tag, path: bytes(path), note: note.clone() };
+    let both = |(path, note)| [Tag::Runpath, Tag::Rpath].map(|tag| change(path, tag, note));
+    paths.iter().zip(&notes).flat_map(both).collect()
 }
 
 /// One run over a directory, and what became of its files.
@@ -327,7 +330,7 @@ fn change_tail(bytes: &mut Vec<u8>, numbers: &mut Numbers) {
         _ => {
             let place = Undo::place(bytes.len() as u64).unwrap_or_default() as usize;
             bytes.resize(place, 0);
-            let change = Change { tag: Tag::Runpath, path: None };
+            let change = super::support::generated::change(driver_runpath::decide::Tag::Runpath, None);
             let ranges = vec![(numbers.below(place) as u64, driver_runpath::journal::Old::Bytes(vec![7; 9]))];
             let undo =
                 Undo { old_len: numbers.below(place + 1) as u64, change, durability: Durability::Process, ranges };
