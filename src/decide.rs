@@ -3,13 +3,14 @@
 use std::collections::HashSet;
 
 /// The two tags that hold a search path.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "cli", derive(serde::Serialize))]
 pub enum Tag {
     /// `DT_RPATH`: searched before `LD_LIBRARY_PATH`, inherited by dependencies.
-    #[serde(rename = "RPATH")]
+    #[cfg_attr(feature = "cli", serde(rename = "RPATH"))]
     Rpath,
     /// `DT_RUNPATH`: searched after `LD_LIBRARY_PATH`, for the object's own dependencies alone. Ends the inheritance.
-    #[serde(rename = "RUNPATH")]
+    #[cfg_attr(feature = "cli", serde(rename = "RUNPATH"))]
     Runpath,
 }
 

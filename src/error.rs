@@ -84,6 +84,7 @@ pub(crate) const IN_STORE: &str = "let the hook patch it when it is built (nativ
 
 impl Error {
     /// For `map_err`: names what was tried, before or instead of a write.
+    #[cfg(feature = "files")]
     pub(crate) fn unwritten(action: &'static str) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Unwritten { action, source }
     }
@@ -94,6 +95,7 @@ impl Error {
     }
 
     /// The words where the same is true of several files.
+    #[cfg(feature = "cli")]
     pub(crate) fn of_several(&self) -> String {
         match self {
             Self::Linked(_) => "more hard links to them lie outside the paths given, as in a cache of uv or conda; \
@@ -107,6 +109,7 @@ impl Error {
     }
 
     /// For `map_err`: names what was tried.
+    #[cfg(feature = "files")]
     pub(crate) fn io(action: &'static str) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io { action, source }
     }

@@ -53,7 +53,9 @@
     warn(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::string_slice, clippy::panic)
 )]
 
+#[cfg(feature = "files")]
 pub mod apply;
+#[cfg(feature = "files")]
 mod archive;
 pub mod decide;
 pub mod detect;
@@ -64,53 +66,79 @@ pub mod fixtures;
 pub mod plan;
 pub mod verify;
 
+#[cfg(feature = "files")]
 #[doc(hidden)]
 pub mod audit;
+#[cfg(feature = "files")]
 #[doc(hidden)]
 pub mod check;
+#[cfg(feature = "files")]
 mod copy;
+#[cfg(feature = "files")]
 #[doc(hidden)]
 pub mod edit;
+#[cfg(feature = "files")]
 mod exclude;
+#[cfg(feature = "files")]
 #[doc(hidden)]
 pub mod explain;
 #[doc(hidden)]
 pub mod facts;
+#[cfg(feature = "files")]
 #[doc(hidden)]
 pub mod fix;
+#[cfg(feature = "files")]
 #[doc(hidden)]
 pub mod gpu_code;
+#[cfg(feature = "files")]
 #[doc(hidden)]
 pub mod here;
+#[cfg(feature = "files")]
 #[doc(hidden)]
 pub mod journal;
+#[cfg(feature = "files")]
 #[doc(hidden)]
 pub mod links;
+#[cfg(feature = "files")]
 #[doc(hidden)]
 pub mod loader;
+#[cfg(feature = "files")]
 mod lock;
+#[cfg(feature = "files")]
 #[doc(hidden)]
 #[allow(unsafe_code)]
 pub mod map;
+#[cfg(feature = "files")]
 mod orphan;
+#[cfg(feature = "cli")]
 #[doc(hidden)]
 pub mod patchelf;
+#[cfg(feature = "files")]
 #[doc(hidden)]
 pub mod place;
+#[cfg(feature = "files")]
 mod privileges;
+#[cfg(feature = "files")]
 mod pseudo;
+#[cfg(feature = "cli")]
 #[doc(hidden)]
 pub mod report;
+#[cfg(feature = "files")]
 #[doc(hidden)]
 pub mod runpath;
+#[cfg(feature = "files")]
 #[doc(hidden)]
 pub mod source;
+#[cfg(feature = "files")]
 #[doc(hidden)]
 pub mod sysroot;
+#[cfg(feature = "files")]
 #[doc(hidden)]
 pub mod tree;
+#[cfg(feature = "files")]
 #[doc(hidden)]
 pub mod walk;
+#[cfg(feature = "files")]
 #[doc(hidden)]
 pub mod watch;
 

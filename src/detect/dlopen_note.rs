@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use object::elf;
-use serde::Deserialize;
+use serde_json::Value;
 
 use super::{DriverNames, Evidence, EvidenceKind};
 use crate::elf::{FileOffset, Image, Notes};
@@ -16,7 +16,8 @@ const SECTION: &str = ".note.dlopen";
 const MOST_WARNINGS: usize = 10;
 
 /// One element of the note.
-#[derive(Debug, Clone, Deserialize)]
+#[cfg_attr(not(feature = "files"), allow(dead_code, reason = "who asks for all of it, is `audit` alone"))]
+#[derive(Debug, Clone)]
 pub(crate) struct Declared {
     pub(crate) soname: Vec<String>,
     /// `required`, `recommended` or `suggested`.
@@ -65,9 +66,24 @@ pub(crate) fn elements(image: &Image<'_>, warnings: &mut Vec<String>) -> Vec<(De
 }
 
 /// The elements in a note's descriptor: JSON with NULs behind it.
-fn read(desc: &[u8]) -> serde_json::Result<Vec<Declared>> {
+fn read(desc: &[u8]) -> Result<Vec<Declared>, String> {
     let end = desc.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
-    serde_json::from_slice(desc.get(..end).unwrap_or_default())
+    let value = serde_json::from_slice(desc.get(..end).unwrap_or_default()).map_err(|error| error.to_string())?;
+    let Value::Array(elements) = value else { return Err("it is no array".into()) };
+    elements.iter().map(Declared::of).collect()
+}
+
+impl Declared {
+    fn of(element: &Value) -> Result<Self, String> {
+        let text = |value: &Value| value.as_str().map(str::to_owned);
+        let soname = element.get("soname").and_then(Value::as_array).ok_or("an element has no array \"soname\"")?;
+        let soname = soname.iter().map(text).collect::<Option<_>>().ok_or("a soname is no string")?;
+        let optional = |key: &str| match element.get(key) {
+            None | Some(Value::Null) => Ok(None),
+            Some(value) => text(value).map(Some).ok_or(format!("{key} is no string")),
+        };
+        Ok(Self { soname, priority: optional("priority")?, description: optional("description")? })
+    }
 }
 
 /// Name, place and alignment of the note sections; without section headers, of the `PT_NOTE` segments.

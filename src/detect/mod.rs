@@ -14,8 +14,6 @@ mod strings;
 mod vectors;
 mod wide;
 
-use serde::Serialize;
-
 use crate::elf::{FileOffset, Image};
 pub use names::{DriverNames, Group};
 pub use purpose::Purpose;
@@ -26,8 +24,8 @@ use strings::Search;
 pub(crate) const OPENERS: [&[u8]; 2] = [b"dlopen", b"dlmopen"];
 
 /// A kind of evidence.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "cli", derive(serde::Serialize), serde(rename_all = "kebab-case"))]
 pub enum EvidenceKind {
     /// A `DT_NEEDED` entry names a driver library.
     Needed,

@@ -3,13 +3,11 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use serde::Serialize;
-
 use super::Detection;
 
 /// An interface of the driver.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "cli", derive(serde::Serialize), serde(rename_all = "kebab-case"))]
 pub enum Purpose {
     /// CUDA.
     Cuda,
@@ -20,7 +18,7 @@ pub enum Purpose {
     /// OptiX: ray tracing.
     Optix,
     /// OpenCL.
-    #[serde(rename = "opencl")]
+    #[cfg_attr(feature = "cli", serde(rename = "opencl"))]
     OpenCl,
     /// Vendor libraries of OpenGL, EGL and Vulkan.
     Graphics,

@@ -7,8 +7,8 @@ use object::elf;
 use super::image::{DynamicTable, Headers};
 
 /// Why a file is never given a search path.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "cli", derive(serde::Serialize), serde(rename_all = "kebab-case"))]
 pub enum NotCandidate {
     /// No ELF magic.
     NotElf,

@@ -36,8 +36,8 @@ pub struct Change {
 }
 
 /// A rung of the ladder: where the new string goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "cli", derive(serde::Serialize), serde(rename_all = "kebab-case"))]
 pub enum Rung {
     /// Over dead bytes of `.dynstr`.
     Slot,
