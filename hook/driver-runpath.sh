@@ -131,17 +131,18 @@ driverRunpathLog() {
 }
 
 # Keeps our entries the last ones of postFixupHooks, each once: who comes after them writes
-# search paths without the driver.
+# search paths without the driver. Only who writes down what the search paths mean comes later.
 driverRunpathLast() {
-  local hook others=() byHand=() auto=()
+  local hook others=() byHand=() auto=() notes=()
   for hook in "${postFixupHooks[@]}"; do
     case $hook in
       driverRunpathByHand) byHand=("$hook") ;;
       "autoFixElfFiles addDriverRunpath") auto=("$hook") ;;
+      _generateLDCacheAllOutputs) notes=("$hook") ;;
       *) others+=("$hook") ;;
     esac
   done
-  postFixupHooks=("${others[@]}" "${byHand[@]}" "${auto[@]}")
+  postFixupHooks=("${others[@]}" "${byHand[@]}" "${auto[@]}" "${notes[@]}")
 }
 
 if [[ -z ${driverRunpathSourced-} ]]; then

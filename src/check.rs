@@ -10,6 +10,7 @@ use crate::facts::Facts;
 use crate::fix::{DriverDirs, INTERRUPTED, Surveyed, holds_needed_library, survey, tree_of};
 use crate::here::{Here, Loading};
 use crate::links::Protection;
+use crate::resolution::{Loaders, Reader, Said, of_drivers};
 use crate::source::Links;
 use crate::walk::{Exclude, Found, Walked};
 use crate::watch::Watch;
@@ -23,6 +24,8 @@ pub enum Verdict {
     Misses,
     /// This directory of stubs comes before the driver directory: the program would load a stub.
     FindsStub(Vec<u8>),
+    /// The search path is right, but the resolution note, which is asked before it, leads past the driver.
+    Misled(Said),
     /// The file names a driver library, but can open nothing itself.
     NamesOnly,
     /// The file does not load the driver.
@@ -49,6 +52,8 @@ pub struct Judged {
     pub verdict: Verdict,
     /// The search path that loaders go by.
     pub search_path: Option<(Tag, Vec<u8>)>,
+    /// What its resolution note says, if it has one.
+    pub note: Option<Note>,
     /// Why the file is believed to load the driver.
     pub detection: Detection,
     /// Why its section headers cannot be used.
@@ -57,6 +62,15 @@ pub struct Judged {
     pub driver_dir: Vec<u8>,
     /// Where it only names a driver library: the files that may open it, which import `dlopen`, among those it needs.
     pub openers: Vec<PathBuf>,
+}
+
+/// What is known of a resolution note.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Note {
+    /// What it says of each driver library that it names.
+    pub said: Vec<Said>,
+    /// Whether a loader reads it.
+    pub reader: Reader,
 }
 
 /// The result of a run.
@@ -85,9 +99,15 @@ pub fn check(
 ) -> Report {
     let Walked { files, problems, others } = survey(paths, exclude, names, Some(Depth::All), watch);
     let openers = openers(&files);
+    let facts = |found: &Found<Surveyed>| found.seen.as_ref().ok()?.as_ref().ok()?.interpreter.clone();
+    let has_note = |found: &Found<Surveyed>| matches!(&found.seen, Ok(Ok(facts)) if facts.note.is_some());
+    // Without a note, no loader is looked at.
+    let interpreters: Vec<_> =
+        if files.iter().any(has_note) { files.iter().filter_map(facts).collect() } else { Vec::new() };
+    let loaders = Loaders::of(interpreters.iter().map(Vec::as_slice));
     let files = files.into_iter().zip(openers).map(|(mut found, openers)| {
         let seen = std::mem::replace(&mut found.seen, Ok(Err(NotCandidate::NotElf)));
-        let result = judge_survey(seen, &found.path, openers, names, driver_dirs);
+        let result = judge_survey(seen, &found.path, openers, names, driver_dirs, &loaders);
         let named = found.links == Links::Follow;
         let mut checked = Checked { path: found.path.clone(), named, refusal: None, result };
         if checked.lacks_it() {
@@ -104,7 +124,7 @@ impl Checked {
     /// Whether it loads the driver and its search path is wrong.
     pub fn lacks_it(&self) -> bool {
         let verdict = self.result.as_ref().ok().and_then(|result| result.as_ref().ok()).map(|judged| &judged.verdict);
-        matches!(verdict, Some(Verdict::Misses | Verdict::FindsStub(_)))
+        matches!(verdict, Some(Verdict::Misses | Verdict::FindsStub(_) | Verdict::Misled(_)))
     }
 }
 
@@ -142,15 +162,30 @@ fn judge_survey(
     openers: Vec<PathBuf>,
     names: &DriverNames,
     driver_dirs: &DriverDirs,
+    loaders: &Loaders,
 ) -> Result<Result<Judged, NotCandidate>, Error> {
     Ok(seen?.map(|facts| {
-        let verdict = verdict(&facts, path, names, driver_dirs);
         let driver_dir = driver_dirs.of(facts.is_i386).to_vec();
+        let directories = facts.search.effective().map_or(&b""[..], |(_, path)| path);
+        let note = facts.note.as_deref().map(|descriptor| Note {
+            said: of_drivers(descriptor, directories, &driver_dir, names),
+            reader: loaders.reader(facts.interpreter.as_deref()),
+        });
+        let verdict = with_note(verdict(&facts, path, names, driver_dirs), note.as_ref());
         let search_path = facts.search.effective().map(|(tag, path)| (tag, path.to_vec()));
         let Facts { mut detection, broken_sections, is_interrupted, .. } = facts;
         detection.warnings.extend(is_interrupted.then(|| INTERRUPTED.to_owned()));
-        Judged { verdict, search_path, detection, broken_sections, driver_dir, openers }
+        Judged { verdict, search_path, note, detection, broken_sections, driver_dir, openers }
     }))
+}
+
+/// The verdict where there is a note. One that nobody is known to read is there for a loader that reads it.
+fn with_note(verdict: Verdict, note: Option<&Note>) -> Verdict {
+    let note = note.filter(|note| verdict == Verdict::Finds && !matches!(note.reader, Reader::Ignores(_)));
+    match note.and_then(|note| note.said.iter().find(|said| said.misses())) {
+        Some(said) => Verdict::Misled(said.clone()),
+        None => verdict,
+    }
 }
 
 /// The verdict on one file. Pure. `is_stub` says which entries would give the loader a stub.
@@ -193,6 +228,17 @@ mod tests {
             ..Facts::default()
         };
         judge(&facts, b"/run/opengl-driver/lib", is_stub_directory)
+    }
+
+    #[test]
+    fn a_note_that_leads_past_the_driver_counts_unless_its_loader_ignores_it() {
+        let stub = Said { name: b"libcuda.so.1".into(), leads_to: crate::resolution::LeadsTo::Stub(b"/s".into()) };
+        let with =
+            |reader: Reader, verdict: Verdict| with_note(verdict, Some(&Note { said: vec![stub.clone()], reader }));
+        assert_eq!(with(Reader::Reads("/ld".into()), Verdict::Finds), Verdict::Misled(stub.clone()));
+        assert_eq!(with(Reader::Unknown, Verdict::Finds), Verdict::Misled(stub.clone()));
+        assert_eq!(with(Reader::Ignores("/ld".into()), Verdict::Finds), Verdict::Finds);
+        assert_eq!(with(Reader::Unknown, Verdict::Misses), Verdict::Misses);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::links::{
     Mode, Protection, Way, cannot_create, check_possible, copy_as, copy_beside, give_name, give_other_names,
 };
 use crate::place::{Name, Place};
-use crate::plan::{Change, EntryFor, Plan, Rung, plan};
+use crate::plan::{Change, EntryFor, NoteOutcome, Plan, Rung, plan};
 use crate::privileges::Privileges;
 use crate::source::{Interrupted, Source};
 use crate::verify::verify;
@@ -74,6 +74,8 @@ pub struct Edited {
     pub entry: EntryFor,
     /// Bytes that the file grew by.
     pub growth: u64,
+    /// What became of the resolution note.
+    pub note: NoteOutcome,
 }
 
 /// A file that is open for [`edit`].
@@ -150,8 +152,12 @@ pub fn edit(opened: Opened, changes: &[Change], target: Target<'_>, durability: 
     let mut plans = planned_all(opened.bytes(), changes)?;
     opened.source.check_whole()?;
     let old_len = opened.bytes().len() as u64;
-    let edited =
-        plans.first().map(|first| Edited { rung: first.rung, entry: first.entry, growth: first.growth(old_len) });
+    let edited = plans.first().map(|first| Edited {
+        rung: first.rung,
+        entry: first.entry,
+        growth: first.growth(old_len),
+        note: first.note,
+    });
     let mut taken_back = false;
     let target = match target {
         Target::Output(path) if opened.is_at(path) => Target::InPlace,

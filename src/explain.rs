@@ -12,6 +12,7 @@ use object::elf;
 use crate::Error;
 use crate::archive::not_elf;
 use crate::audit::{Asker, Opening, openings_of};
+use crate::check::Note;
 use crate::check::{Verdict, verdict};
 use crate::decide::{Current, entries, is_cuda_compat, is_stub_directory};
 use crate::detect::{Depth, Detection, DriverNames};
@@ -23,6 +24,7 @@ use crate::loader::{
     BuiltIn, Cache, Ending, Files, Fit, Header, Object, Opened, Processor, Rule, Search, System, Target, Tokens,
     expand, legacy_bits, legacy_subdirs, platform, search, well_known,
 };
+use crate::resolution::{self, Reader};
 use crate::source::{Links, Source};
 use crate::sysroot::Sysroot;
 
@@ -65,6 +67,8 @@ pub struct Subject {
     pub broken_sections: Option<String>,
     /// The search paths.
     pub search: Current,
+    /// What its resolution note says of driver libraries, and whether the loader reads it.
+    pub note: Option<Note>,
     /// The entries of the one that counts.
     pub entries: Vec<Entry>,
     /// What `check` says of that search path.
@@ -102,6 +106,8 @@ pub struct Loader {
     pub path: Option<PathBuf>,
     /// What it has built in.
     pub built_in: BuiltIn,
+    /// Whether it reads resolution notes.
+    pub reads_notes: bool,
     /// The loader that the executable names, where that is none of glibc's: its search is another one.
     pub foreign: Option<PathBuf>,
 }
@@ -233,7 +239,8 @@ impl Link {
         let no_default_libs = flags & elf::DF_1_NODEFLIB.0 != 0;
         let is_cut = [&runpath, &rpath].into_iter().flatten().any(|path| cut(path).len() < path.len());
         let [runpath, rpath] = [runpath, rpath].map(|path| path.map(|path| cut(&path).to_vec()));
-        let object = Object { origin, runpath, rpath, no_default_libs };
+        let note = resolution::find(image).descriptor(image).map(<[u8]>::to_vec);
+        let object = Object { origin, runpath, rpath, note, no_default_libs };
         Self { path: name.to_owned(), object, is_executable, interpreter, is_cut }
     }
 }
@@ -244,11 +251,8 @@ fn cut(path: &[u8]) -> &[u8] {
     colon.and_then(|end| path.get(..end)).unwrap_or(path)
 }
 
-/// `PT_INTERP`.
 fn interpreter(image: &Image<'_>) -> Option<PathBuf> {
-    let segment = image.segments.iter().find(|segment| segment.kind == elf::PT_INTERP)?;
-    let path = image.bytes(&segment.file_range())?.split(|&byte| byte == 0).next()?;
-    Some(PathBuf::from(OsStr::from_bytes(path)))
+    crate::facts::interpreter(image).map(|path| PathBuf::from(OsStr::from_bytes(path)))
 }
 
 impl Subject {
@@ -257,7 +261,15 @@ impl Subject {
         let executable = chain.last().filter(|link| link.is_executable);
         let loader = Loader::find(executable.and_then(|link| link.interpreter.as_deref()), target, root);
         let system = system(&loader, target, root);
-        let objects: Vec<Object> = chain.iter().map(|link| link.object.clone()).collect();
+        let note = facts.note.as_deref().map(|descriptor| {
+            let path = facts.search.effective().map_or(&b""[..], |(_, path)| path);
+            let said = resolution::of_drivers(descriptor, path, options.driver_dirs.of(facts.is_i386), &options.names);
+            Note { said, reader: loader.reader() }
+        });
+        let mut objects: Vec<Object> = chain.iter().map(|link| link.object.clone()).collect();
+        if !loader.reads_notes {
+            objects.iter_mut().for_each(|object| object.note = None);
+        }
         let origin = objects.first().and_then(|object| object.origin.as_deref());
         let search_path = cut(facts.search.effective().map_or(&b""[..], |(_, path)| path));
         let entry = |entry| Entry::of(entry, origin, &system, facts.is_i386, options);
@@ -281,6 +293,7 @@ impl Subject {
             detection: facts.detection,
             broken_sections: facts.broken_sections,
             search: facts.search,
+            note,
             entries,
             verdict,
             driver_dir,
@@ -302,15 +315,27 @@ impl Loader {
         let read = |path: &Path| {
             let source = open(root, path).ok()??;
             let fits = target.judge(source.bytes()) == Fit::Loads;
-            fits.then(|| BuiltIn::read(source.bytes())).flatten().map(|built_in| (path.to_owned(), built_in))
+            let built_in = fits.then(|| BuiltIn::read(source.bytes())).flatten()?;
+            Some((path.to_owned(), built_in, resolution::reads_notes(source.bytes())))
         };
         let found = named.and_then(read);
         let foreign = named.filter(|_| found.is_none()).map(Path::to_owned);
         let usual = || well_known(target).iter().find_map(|path| read(Path::new(path)));
         let own = || (!root.is_other()).then(own_loader).flatten().and_then(|path| read(&path));
         match found.or_else(usual).or_else(own) {
-            Some((path, built_in)) => Self { path: Some(path), built_in, foreign },
-            None => Self { path: None, built_in: BuiltIn::usual(target), foreign },
+            Some((path, built_in, reads_notes)) => Self { path: Some(path), built_in, reads_notes, foreign },
+            None => Self { path: None, built_in: BuiltIn::usual(target), reads_notes: false, foreign },
+        }
+    }
+}
+
+impl Loader {
+    /// Whether somebody reads the note of a file that this one loads.
+    fn reader(&self) -> Reader {
+        match (&self.path, &self.foreign) {
+            (Some(path), None) if self.reads_notes => Reader::Reads(path.clone()),
+            (Some(path), None) => Reader::Ignores(path.clone()),
+            _ => Reader::Unknown,
         }
     }
 }

@@ -16,7 +16,8 @@ use crate::edit::{Done, Edited, Opened, Target, edit};
 use crate::elf::{Image, NotCandidate};
 use crate::facts::{Facts, search_paths};
 use crate::links::{Mode, Protection, Way};
-use crate::plan::{Change, EntryFor, Rung};
+use crate::plan::{Change, EntryFor, NoteChange, NoteOutcome, Rung};
+use crate::resolution::{self, ThisMachine, renewal};
 use crate::source::{Links, Source};
 use crate::tree::{Tree, expand_origin, has_unknown_token};
 use crate::walk::{Exclude, Found, Walked, for_each_file, walk};
@@ -101,6 +102,8 @@ pub struct Changed {
     pub entry: EntryFor,
     /// Bytes that the file grew by.
     pub growth: u64,
+    /// What became of the resolution note.
+    pub note: NoteOutcome,
     /// Whether a copy took the file's name.
     pub link_broken: bool,
 }
@@ -273,26 +276,39 @@ fn fix_file(
     let others = found.other_names();
     options.watch.edits(&found.path);
     let (name, opened) = Opened::found(&found.place(), found.identity.inode)?;
-    let (old, decision) = {
+    let (old, decision, note, is_wrong) = {
         let image = Image::parse(opened.bytes())?.map_err(Error::NotCandidate)?;
         let old = search_paths(&image);
         let inherits = old.effective().is_none() && tree.inherits(&found.path, facts, |path| path.exists());
         let decision = decide_for(&image, &found.path, &old, tree, inherits, options);
-        (old, decision)
+        let note = renewal(&image, Some((decision.tag, &decision.path)), &ThisMachine);
+        let is_wrong = decision.changes || is_misled(&image, facts, &decision, &note, options);
+        (old, decision, note, is_wrong)
     };
-    let is_changed = options.takes(facts) && decision.changes;
+    let is_changed = options.takes(facts) && is_wrong;
     if !is_changed && !opened.is_interrupted() {
         return Ok((None, false));
     }
-    let change = Change { tag: decision.tag, path: Some(decision.path.clone()) };
+    let change = Change { tag: decision.tag, path: Some(decision.path.clone()), note };
     let changes = if is_changed { vec![change] } else { Vec::new() };
     let mode = if options.dry_run { Mode::DryRun } else { Mode::Write };
     let (target, way) = Target::of(&opened, &name, &others, &options.protection, mode)?;
     let Done { edited, taken_back } = edit(opened, &changes, target, options.durability)?;
     let link_broken = way == Way::Copy;
-    let changed =
-        edited.map(|Edited { rung, entry, growth }| Changed { old, decision, rung, entry, growth, link_broken });
-    Ok((changed, taken_back))
+    let changed = |edited: Edited| {
+        let Edited { rung, entry, growth, note } = edited;
+        Changed { old, decision, rung, entry, growth, note, link_broken }
+    };
+    Ok((edited.map(changed), taken_back))
+}
+
+/// Whether the file has the right search path beside a resolution note that leads past it, and that will be another one.
+fn is_misled(image: &Image<'_>, facts: &Facts, decision: &Decision, note: &NoteChange, options: &Options) -> bool {
+    let Some(now) = resolution::find(image).descriptor(image) else { return false };
+    let is_right = matches!(note, NoteChange::Renew(fresh) if fresh == now);
+    let driver_dir = options.driver_dirs.of(facts.is_i386);
+    !is_right
+        && resolution::of_drivers(now, &decision.path, driver_dir, &options.names).iter().any(resolution::Said::misses)
 }
 
 fn decide_for(

@@ -13,19 +13,20 @@
 //! block half written. Numbers are little-endian. A block: `MAGIC`, the length of the file before the edit (8 bytes),
 //! the number of the block (4), the number of blocks (4), a checksum of the rest of the block (8), the rest: a piece of
 //! the record. The record: whether the edit was to outlive a power failure (1), the tag (1: 0 for `DT_RUNPATH`), whether
-//! there is a search path (1), its length (8), its bytes; then for each edit, in order, offset (8), length (8), 1 for zeros
-//! or 0 (1), the bytes that were there if not zeros. Mode bits and capabilities are not in it: who can write the file could
-//! ask a later run, by another user, for any of them.
+//! there is a search path (1), its length (8), its bytes; what becomes of the resolution note (1: 0 it goes, 1 it is
+//! renewed, 2 it is written), the length of the new descriptor (8; 0 where it goes), its bytes; then for each edit, in
+//! order, offset (8), length (8), 1 for zeros or 0 (1), the bytes that were there if not zeros. Mode bits and capabilities
+//! are not in it: who can write the file could ask a later run, by another user, for any of them.
 
 use std::ops::Range;
 
 use crate::apply::Durability;
 use crate::decide::Tag;
 use crate::elf::Image;
-use crate::plan::{Change, Content, Edit, Plan, plan};
+use crate::plan::{Change, Content, Edit, NoteChange, Plan, plan};
 use crate::verify::verify;
 
-const MAGIC: [u8; 16] = *b"driver-runpath\x0b\x02";
+const MAGIC: [u8; 16] = *b"driver-runpath\x0b\x03";
 const BLOCK: usize = 4096;
 const HEADER: usize = 40;
 
@@ -146,6 +147,14 @@ impl Undo {
         ];
         record.extend((path.map_or(0, <[u8]>::len) as u64).to_le_bytes());
         record.extend(path.unwrap_or_default());
+        let (kind, descriptor) = match &self.change.note {
+            NoteChange::Drop => (0, &[][..]),
+            NoteChange::Renew(descriptor) => (1, descriptor.as_slice()),
+            NoteChange::Write(descriptor) => (2, descriptor.as_slice()),
+        };
+        record.push(kind);
+        record.extend((descriptor.len() as u64).to_le_bytes());
+        record.extend(descriptor);
         for (at, old) in &self.ranges {
             record.extend(at.to_le_bytes());
             record.extend(old.len().to_le_bytes());
@@ -447,12 +456,27 @@ fn decode(record: &[u8], old_len: u64, is_complete: bool) -> Option<Undo> {
     let (len, rest) = rest.split_first_chunk::<8>()?;
     let (path, rest) = rest.split_at_checked(usize::try_from(u64::from_le_bytes(*len)).ok()?)?;
     let tag = if rpath == 0 { Tag::Runpath } else { Tag::Rpath };
+    let (note, rest) = decode_note(rest)?;
     Some(Undo {
         old_len,
-        change: Change { tag, path: (has_path != 0).then(|| path.to_vec()) },
+        change: Change { tag, path: (has_path != 0).then(|| path.to_vec()), note },
         durability: if power == 0 { Durability::Process } else { Durability::Power },
         ranges: if is_complete { decode_ranges(rest, old_len)? } else { Vec::new() },
     })
+}
+
+/// What becomes of the resolution note, and what follows.
+fn decode_note(record: &[u8]) -> Option<(NoteChange, &[u8])> {
+    let (kind, rest) = record.split_first()?;
+    let (len, rest) = rest.split_first_chunk::<8>()?;
+    let (descriptor, rest) = rest.split_at_checked(usize::try_from(u64::from_le_bytes(*len)).ok()?)?;
+    let note = match kind {
+        0 => NoteChange::Drop,
+        1 => NoteChange::Renew(descriptor.to_vec()),
+        2 => NoteChange::Write(descriptor.to_vec()),
+        _ => return None,
+    };
+    Some((note, rest))
 }
 
 fn decode_ranges(list: &[u8], old_len: u64) -> Option<Vec<(u64, Old)>> {

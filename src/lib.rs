@@ -11,7 +11,7 @@
 //! use driver_runpath::decide::{Current, Policy, Tag, decide};
 //! use driver_runpath::detect::{Depth, DriverNames, detect};
 //! use driver_runpath::elf::Image;
-//! use driver_runpath::plan::{Change, Rung, plan};
+//! use driver_runpath::plan::{Change, NoteChange, Rung, plan};
 //! use driver_runpath::verify::verify;
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -30,7 +30,8 @@
 //! let decision = decide(&now, &policy, |_stub_directory| false, false);
 //! assert_eq!((decision.tag, &decision.path[..]), (Tag::Runpath, &b"/run/opengl-driver/lib"[..]));
 //!
-//! let plan = plan(&image, &Change { tag: decision.tag, path: Some(decision.path) })?;
+//! let change = Change { tag: decision.tag, path: Some(decision.path), note: NoteChange::Drop };
+//! let plan = plan(&image, &change)?;
 //! assert_eq!((plan.rung, plan.growth(bytes.len() as u64)), (Rung::Slack, 0));
 //! verify(&bytes, &plan)?;
 //!
@@ -64,6 +65,7 @@ mod error;
 #[cfg(feature = "fixtures")]
 pub mod fixtures;
 pub mod plan;
+pub mod resolution;
 pub mod verify;
 
 #[cfg(feature = "files")]

@@ -5,6 +5,7 @@
 //! laid over the windows that are read.
 
 mod names;
+mod note;
 mod overlay;
 
 use std::collections::HashSet;
@@ -19,7 +20,8 @@ use goblin::elf::{Elf, Header};
 use crate::Error;
 use crate::decide::Tag;
 use crate::elf::Malformed;
-use crate::plan::{EntryFor, Plan};
+use crate::plan::{EntryFor, NoteOutcome, Plan};
+use note::Notes;
 use overlay::Overlay;
 
 /// Unknown to goblin, like the next one.
@@ -45,11 +47,11 @@ fn check_original(original: &[u8]) -> Result<(), String> {
     let nothing = Plan::of_nothing(original.len() as u64);
     check_loads(&found, (&file, &found), &nothing)?;
     check_dynamic(&found, &found, &nothing)?;
-    check_sections(&found, &found, &nothing)?;
+    check_sections(&found, &Notes::of(&file, &found)?, &found, &nothing)?;
     check_string_section(&found)?;
     check_overlaps(&found)?;
     names::check_ends((&file, &found))?;
-    names::check((&file, &found), (&file, &found), &nothing)
+    names::check((&file, &found), (&file, &found), &[], &nothing)
 }
 
 fn check(original: &[u8], plan: &Plan) -> Result<(), String> {
@@ -57,14 +59,17 @@ fn check(original: &[u8], plan: &Plan) -> Result<(), String> {
     let before = Reading::of(&untouched)?;
     let planned = Overlay { original, plan: Some(plan) };
     let after = Reading::of(&planned)?;
-    check_header(&before, &after)?;
+    let old_notes = Notes::of(&untouched, &before)?;
+    let new_notes = Notes::of(&planned, &after)?;
+    check_header(&before, &after, plan)?;
     check_loads(&before, (&planned, &after), plan)?;
-    check_other_segments(&before, &after, plan)?;
+    check_other_segments((&before, &old_notes), (&after, &new_notes), plan)?;
     check_dynamic(&before, &after, plan)?;
-    check_sections(&before, &after, plan)?;
-    names::check((&untouched, &before), (&planned, &after), plan)?;
+    check_sections(&before, &old_notes, &after, plan)?;
+    names::check((&untouched, &before), (&planned, &after), &old_notes.erased(plan), plan)?;
     check_search_path(&planned, &after, plan)?;
-    check_places(original, &before, plan)
+    note::check(&planned, (&before, &old_notes), (&after, &new_notes), plan)?;
+    check_places(original, &before, old_notes.places(&before, &new_notes), plan)
 }
 
 /// The header tables as goblin reads them.
@@ -150,9 +155,13 @@ fn moved(plan: &Plan, before: u64) -> Option<(u64, u64)> {
     Some((table.to.0.checked_add(inside)?, table.addr.0.checked_add(inside)?))
 }
 
-/// Of the ELF header, only the number of program headers and the place of the section headers may change.
-fn check_header(before: &Reading, after: &Reading) -> Result<(), String> {
-    let wanted = Header { e_phnum: after.header.e_phnum, e_shoff: after.header.e_shoff, ..before.header };
+/// Of the ELF header, only the number of program headers and the place of the section headers may change; for a new
+/// resolution note, their number, too.
+fn check_header(before: &Reading, after: &Reading, plan: &Plan) -> Result<(), String> {
+    let mut wanted = Header { e_phnum: after.header.e_phnum, e_shoff: after.header.e_shoff, ..before.header };
+    if plan.note == NoteOutcome::Written {
+        wanted.e_shnum = after.header.e_shnum;
+    }
     if after.header == wanted { Ok(()) } else { Err("the ELF header changed".into()) }
 }
 
@@ -213,7 +222,11 @@ fn check_loads(before: &Reading, (planned, after): (&Overlay<'_>, &Reading), pla
     Ok(())
 }
 
-fn check_other_segments(before: &Reading, after: &Reading, plan: &Plan) -> Result<(), String> {
+fn check_other_segments(
+    (before, old_notes): (&Reading, &Notes),
+    (after, new_notes): (&Reading, &Notes),
+    plan: &Plan,
+) -> Result<(), String> {
     let others = |reading: &Reading| -> Vec<ProgramHeader> {
         let wanted = |segment: &&ProgramHeader| {
             !matches!(segment.p_type, program_header::PT_LOAD | program_header::PT_NULL | program_header::PT_PHDR)
@@ -221,9 +234,13 @@ fn check_other_segments(before: &Reading, after: &Reading, plan: &Plan) -> Resul
         reading.segments.iter().filter(wanted).cloned().collect()
     };
     let mut remaining = others(after);
+    // That of a resolution note which changes is `note::check`'s.
+    let changes = !matches!(plan.note, NoteOutcome::None | NoteOutcome::Kept);
+    remaining.retain(|segment| !(changes && new_notes.is_own(segment)));
     let properties: Vec<_> =
         before.segments.iter().filter(|segment| segment.p_type == program_header::PT_GNU_PROPERTY).collect();
     for mut wanted in others(before) {
+        let is_note = changes && old_notes.is_own(&wanted);
         let repeats_property = wanted.p_type == program_header::PT_NOTE
             && properties.iter().any(|found| found.p_offset == wanted.p_offset && found.p_filesz == wanted.p_filesz);
         // What PT_GNU_RELRO or a header of another kind says of .dynamic's old place stays: those bytes stay, too.
@@ -240,7 +257,7 @@ fn check_other_segments(before: &Reading, after: &Reading, plan: &Plan) -> Resul
             Some(index) => {
                 remaining.remove(index);
             }
-            None if repeats_property => {}
+            None if repeats_property || is_note => {}
             None => return Err(format!("the program header of type {:#x} is not the one meant", wanted.p_type)),
         }
     }
@@ -303,8 +320,9 @@ fn check_dynamic(before: &Reading, after: &Reading, plan: &Plan) -> Result<(), S
     Ok(())
 }
 
-fn check_sections(before: &Reading, after: &Reading, plan: &Plan) -> Result<(), String> {
-    if before.sections.len() != after.sections.len() {
+fn check_sections(before: &Reading, old_notes: &Notes, after: &Reading, plan: &Plan) -> Result<(), String> {
+    // `note::check` counts them where a note is new.
+    if before.sections.len() != after.sections.len() && plan.note != NoteOutcome::Written {
         return Err("the number of sections changed".into());
     }
     let strings = (after.value(dynamic::DT_STRTAB), after.value(dynamic::DT_STRSZ));
@@ -316,6 +334,13 @@ fn check_sections(before: &Reading, after: &Reading, plan: &Plan) -> Result<(), 
             wanted.sh_offset = offset;
             let is_its_address = old.is_alloc() || before.offset_of(old.sh_addr) == Some(old.sh_offset);
             wanted.sh_addr = if is_its_address { addr } else { old.sh_addr };
+        }
+        if let Some(meant) = old_notes.wanted_section(index, &wanted, new, plan) {
+            wanted = meant;
+        }
+        if plan.note == NoteOutcome::Written && index == usize::from(before.header.e_shstrndx) {
+            // The name of the note's section is new, and only that: `note::check` has read the names.
+            (wanted.sh_offset, wanted.sh_size) = (new.sh_offset, new.sh_size);
         }
         let is_strings = old.sh_type == section_header::SHT_STRTAB
             && has_bytes
@@ -399,7 +424,7 @@ fn check_search_path(planned: &Overlay<'_>, after: &Reading, plan: &Plan) -> Res
         return if after.value(tag).is_some() { Err("the search path's tag is still there".into()) } else { Ok(()) };
     };
     let value = after.value(tag).ok_or("the search path's tag is missing")?;
-    if after.value(other).is_some() {
+    if after.value(other).is_some() && plan.note != NoteOutcome::Written {
         return Err("the other search path tag is still there".into());
     }
     let size = after.value(dynamic::DT_STRSZ).ok_or("no DT_STRSZ")?;
@@ -416,7 +441,7 @@ fn check_search_path(planned: &Overlay<'_>, after: &Reading, plan: &Plan) -> Res
 
 /// Every edit must lie where an edit may: in the tables that change, in a place that a moved table left, in the old
 /// string table, or in bytes that no section had.
-fn check_places(original: &[u8], before: &Reading, plan: &Plan) -> Result<(), String> {
+fn check_places(original: &[u8], before: &Reading, notes: Vec<Range<u64>>, plan: &Plan) -> Result<(), String> {
     let range = |at: u64, size: u64| at..at.saturating_add(size);
     let big = before.header.container().is_ok_and(Container::is_big);
     let (phdr_size, shdr_size): (u64, u64) = if big { (56, 64) } else { (32, 40) };
@@ -429,6 +454,7 @@ fn check_places(original: &[u8], before: &Reading, plan: &Plan) -> Result<(), St
         .filter(|section| matches!(section.sh_type, section_header::SHT_SYMTAB | section_header::SHT_DYNSYM));
     let mut allowed = vec![header, segment_table, section_table, before.dynamic_range.clone()];
     allowed.extend(symbols.map(|section| range(section.sh_offset, section.sh_size)));
+    allowed.extend(notes);
     allowed.extend(plan.moves.iter().map(|table| table.from.start.0..table.from.end.0));
     let strings = before.value(dynamic::DT_STRTAB).and_then(|addr| before.offset_of(addr));
     let strings = strings.map(|at| range(at, before.value(dynamic::DT_STRSZ).unwrap_or(0)));

@@ -207,7 +207,11 @@ impl Probe {
 
     fn plan(&self, bytes: &[u8]) -> Result<Plan, Failed> {
         let image = Image::parse(bytes).map_err(|error| error.to_string())?.map_err(|reason| reason.to_string())?;
-        let change = Change { tag: driver_runpath::decide::Tag::Runpath, path: Some(self.new.clone()) };
+        let change = Change {
+            tag: driver_runpath::decide::Tag::Runpath,
+            path: Some(self.new.clone()),
+            note: Default::default(),
+        };
         Ok(plan(&image, &change).map_err(|refusal| refusal.to_string())?)
     }
 }

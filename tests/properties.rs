@@ -11,7 +11,7 @@ use std::env::var;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use driver_runpath::plan::Rung;
+use driver_runpath::plan::{NoteOutcome, Rung};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestError, TestRng, TestRunner};
@@ -107,41 +107,57 @@ fn every_generated_file_keeps_the_rules() {
 /// A planner that refuses more than it did, or has lost a way, fails: of 20,000 cases of seed 0, each way is taken by at
 /// least so many.
 fn check_floors(taken: &BTreeMap<Taken, u64>, cases: u64) {
+    use NoteOutcome as Outcome;
     use Rung::*;
     use Source::*;
-    const FLOORS: [(Taken, u64); 27] = [
+    let sum = |is_it: &dyn Fn(&Taken) -> bool| -> u64 {
+        taken.iter().filter(|(way, _)| is_it(way)).map(|(_, count)| count).sum()
+    };
+    for (way, floor) in [
         (Taken::TooManyHeaders, 1),
         (Taken::NotCandidate, 60),
         (Taken::NoChange, 20),
         (Taken::Refused(Why::Payload), 1000),
         (Taken::Refused(Why::NoHeader), 150),
         (Taken::Refused(Why::NoRoom), 3),
-        (Taken::Planned(Slot, Spare), 8000),
-        (Taken::Planned(Slot, GivenUp), 300),
-        (Taken::Planned(Slack, Spare), 1200),
-        (Taken::Planned(Slack, GivenUp), 70),
-        (Taken::Planned(Slack, MovedTable), 10),
-        (Taken::Planned(Last, Spare), 200),
-        (Taken::Planned(Last, GivenUp), 3),
-        (Taken::Planned(Last, MovedTable), 70),
-        (Taken::Planned(Evict, Spare), 100),
-        (Taken::Planned(Evict, GivenUp), 3),
-        (Taken::Planned(Evict, MovedTable), 80),
-        (Taken::Planned(Append, Spare), 500),
-        (Taken::Planned(Append, GivenUp), 20),
-        (Taken::Planned(Append, MovedTable), 200),
-        (Taken::Planned(AppendHead, Spare), 300),
-        (Taken::Planned(AppendHead, GivenUp), 10),
-        (Taken::Planned(AppendHead, MovedTable), 140),
-        (Taken::Planned(Bss, Spare), 300),
-        (Taken::Planned(Bss, GivenUp), 10),
-        (Taken::Planned(Bss, MovedTable), 100),
-        (Taken::Planned(Drop, Spare), 500),
-    ];
-    for (way, floor) in FLOORS {
-        let count = taken.get(&way).copied().unwrap_or(0);
+    ] {
+        let count = sum(&|found| *found == way);
         assert!(count >= floor, "{count} cases took {way:?}, {floor} did");
     }
-    let refused: u64 = taken.iter().filter(|(way, _)| matches!(way, Taken::Refused(_))).map(|(_, count)| count).sum();
+    let floors = [
+        (Slot, Spare, 8000),
+        (Slot, GivenUp, 300),
+        (Slack, Spare, 1200),
+        (Slack, GivenUp, 70),
+        (Slack, MovedTable, 10),
+        (Last, Spare, 200),
+        (Last, GivenUp, 3),
+        (Last, MovedTable, 70),
+        (Evict, Spare, 100),
+        (Evict, GivenUp, 3),
+        (Evict, MovedTable, 80),
+        (Append, Spare, 500),
+        (Append, GivenUp, 20),
+        (Append, MovedTable, 200),
+        (AppendHead, Spare, 300),
+        (AppendHead, GivenUp, 10),
+        (AppendHead, MovedTable, 140),
+        (Bss, Spare, 300),
+        (Bss, GivenUp, 10),
+        (Bss, MovedTable, 100),
+        (Drop, Spare, 500),
+        (Note, Spare, 1),
+    ];
+    for (rung, source, floor) in floors {
+        let count = sum(&|found| matches!(found, Taken::Planned(by, with, _) if (*by, *with) == (rung, source)));
+        assert!(count >= floor, "{count} cases took {rung} with {source:?}, {floor} did");
+    }
+    for (note, floor) in
+        [(Outcome::None, 1), (Outcome::Kept, 1), (Outcome::Renewed, 1), (Outcome::Dropped, 1), (Outcome::Written, 1)]
+    {
+        let count = sum(&|found| matches!(found, Taken::Planned(_, _, outcome) if *outcome == note));
+        assert!(count >= floor, "{count} resolution notes were {note:?}, {floor} were");
+    }
+    let refused = sum(&|found| matches!(found, Taken::Refused(_)));
     assert!(refused <= cases / 7, "{refused} of {cases} are refused");
 }

@@ -3,13 +3,16 @@
 mod support;
 
 use driver_runpath::decide::{Tag, entries};
-use driver_runpath::fixtures::{Access, ByteOrder, Class, Entry, Header, Load, Part, Part::*, Sections, Spec, Symbol};
-use driver_runpath::plan::{EntryFor, Plan, Rung};
+use driver_runpath::fixtures::{
+    Access, ByteOrder, Class, Entry, Header, Load, Part, Part::*, Resolution, Sections, Spec, Symbol,
+};
+use driver_runpath::plan::{EntryFor, NoteChange, NoteOutcome, Plan, Rung};
 use support::generated::{Case, Source, Taken, Why, Wish, check};
 
 /// Gives `spec` the search path, checks everything, and says which way was taken.
 fn edited(spec: Spec, path: &str) -> Taken {
-    let case = Case { spec, wish: Wish::Exactly(Tag::Runpath, path.into()) };
+    let wish = Wish::Exactly(Tag::Runpath, path.into());
+    let case = Case { spec, wish, note: NoteChange::Drop };
     check(&case).unwrap_or_else(|why| panic!("{why}"))
 }
 
@@ -29,7 +32,7 @@ const LONG: &str = "/run/opengl-driver/lib:/a/directory/more";
 fn relro_that_starts_with_dynamic_stays_when_dynamic_moves() {
     let spec = Spec { spare: 0, ..packed(&[Property, GnuHash, DynSym, DynStr], &Spec::default().headers) };
     let spec = Spec { dynamic: vec![Entry::SoName("libfixture.so".into()), Entry::Tables], ..spec };
-    assert_eq!(edited(spec, LONG), Taken::Planned(Rung::Append, Source::MovedTable));
+    assert_eq!(edited(spec, LONG), Taken::Planned(Rung::Append, Source::MovedTable, NoteOutcome::None));
 }
 
 #[test]
@@ -46,7 +49,7 @@ fn a_symbol_of_a_moved_section_is_mended_where_the_symbols_are_now() {
         packed(&[DynSym, GnuHash, DynStr, BuildId], &[Header::Loads, Header::Dynamic, Header::Note(BuildId)]);
     spec.symbols.push(Symbol::defined("_DYNAMIC", Dynamic));
     (spec.spare, spec.dynamic) = (0, vec![Entry::SoName("libfixture.so".into()), Entry::Tables]);
-    assert_eq!(edited(spec, LONG), Taken::Planned(Rung::AppendHead, Source::MovedTable));
+    assert_eq!(edited(spec, LONG), Taken::Planned(Rung::AppendHead, Source::MovedTable, NoteOutcome::None));
 }
 
 #[test]
@@ -69,14 +72,14 @@ fn a_note_whose_header_is_taken_can_make_way() {
     let mut spec = packed(&[GnuHash, DynSym, DynStr, Property], &headers);
     // The new segment starts at a stray byte's end, the note in it at the next word.
     spec.trailing = "P".into();
-    assert_eq!(edited(spec, "/run/driver/lib"), Taken::Planned(Rung::Append, Source::Spare));
+    assert_eq!(edited(spec, "/run/driver/lib"), Taken::Planned(Rung::Append, Source::Spare, NoteOutcome::None));
 }
 
 #[test]
 fn a_note_whose_header_is_borrowed_can_make_way() {
     let headers = [Header::Loads, Header::Dynamic, Header::Note(AbiTag)];
     let spec = packed(&[GnuHash, DynSym, DynStr, AbiTag, VerSym, VerNeed], &headers);
-    assert_eq!(edited(spec, "/run/driver/lib"), Taken::Planned(Rung::AppendHead, Source::Spare));
+    assert_eq!(edited(spec, "/run/driver/lib"), Taken::Planned(Rung::AppendHead, Source::Spare, NoteOutcome::None));
 }
 
 #[test]
@@ -92,7 +95,7 @@ fn a_build_id_that_shares_its_header_with_a_note_nearby_stays_in_the_first_page(
     let headers = [Header::Loads, Header::Dynamic, Header::Notes, Header::Null];
     let mut spec = packed(&[GnuHash, DynSym, DynStr, AbiTag, BuildId, VerSym, VerNeed], &headers);
     spec.loads[0].parts.push(Zeros(4096));
-    assert!(matches!(edited(spec, "/run/driver/lib"), Taken::Planned(Rung::Append, Source::Spare)));
+    assert!(matches!(edited(spec, "/run/driver/lib"), Taken::Planned(Rung::Append, Source::Spare, NoteOutcome::None)));
 }
 
 #[test]
@@ -100,7 +103,7 @@ fn without_section_headers_zeros_behind_the_strings_are_not_padding() {
     let headers = [Header::Loads, Header::Dynamic, Header::Note(AbiTag), Header::Null];
     let mut spec = packed(&[GnuHash, DynStr, AbiTag, DynSym], &headers);
     spec.sections = Sections::Absent;
-    assert_eq!(edited(spec, &"/a".repeat(20)), Taken::Planned(Rung::Append, Source::Spare));
+    assert_eq!(edited(spec, &"/a".repeat(20)), Taken::Planned(Rung::Append, Source::Spare, NoteOutcome::None));
 }
 
 #[test]
@@ -131,7 +134,7 @@ fn an_empty_section_takes_no_room() {
     // It lies within the room that .dynstr takes.
     spec.loads[1].parts = vec![Text(0)];
     (spec.loads[0].file_gap, spec.loads[1].file_gap) = (24, 0x400);
-    assert_eq!(edited(spec, LONG), Taken::Planned(Rung::Slack, Source::Spare));
+    assert_eq!(edited(spec, LONG), Taken::Planned(Rung::Slack, Source::Spare, NoteOutcome::None));
 }
 
 #[test]
@@ -141,7 +144,7 @@ fn a_last_entry_that_takes_a_dropped_ones_place_has_its_new_value() {
     let soname = Entry::SoName("libfixture_with_a_name_that_needs_more_room_than_there_is.so".into());
     spec.dynamic = vec![soname, Entry::RPath("/old".into()), Entry::RunPath("/old".into()), Entry::Tables];
     spec.loads[0].file_gap = 40;
-    assert_eq!(edited(spec, "/run/driver/lib"), Taken::Planned(Rung::Evict, Source::Spare));
+    assert_eq!(edited(spec, "/run/driver/lib"), Taken::Planned(Rung::Evict, Source::Spare, NoteOutcome::None));
 }
 
 #[test]
@@ -151,7 +154,7 @@ fn strings_do_not_grow_into_the_page_of_an_empty_segment() {
     spec.loads[1].parts = vec![];
     spec.symbols[1].defined_in = Some(RoData);
     (spec.loads[0].file_gap, spec.loads[1].file_gap) = (0xff0 - 0x3e8, 0x1000);
-    assert_ne!(edited(spec, &"/".repeat(0xd00)), Taken::Planned(Rung::Slack, Source::Spare));
+    assert_ne!(edited(spec, &"/".repeat(0xd00)), Taken::Planned(Rung::Slack, Source::Spare, NoteOutcome::None));
 }
 
 #[test]
@@ -194,7 +197,7 @@ fn an_empty_segment_where_the_next_one_starts_is_told_apart() {
     let segments = goblin::elf::Elf::parse(&file).expect("an ELF file").program_headers;
     let places: Vec<_> = segments.iter().skip(1).take(2).map(|segment| (segment.p_vaddr, segment.p_offset)).collect();
     assert_eq!(places[0], places[1], "{places:x?}");
-    assert_eq!(edited(spec, "/opt/driver/lib"), Taken::Planned(Rung::Slot, Source::Spare));
+    assert_eq!(edited(spec, "/opt/driver/lib"), Taken::Planned(Rung::Slot, Source::Spare, NoteOutcome::None));
 }
 
 /// The plan for damaged bytes, once `verify` has agreed to it; else what is said about the file.
@@ -356,4 +359,54 @@ fn a_table_that_a_second_entry_leads_into_does_not_make_way() {
     put(&mut file, tables.value_at(DT_GNU_HASH), &(versions + 2).to_le_bytes());
     let said = planned(&file).expect_err("a refusal");
     assert!(said.contains("a second entry of the dynamic table leads into"), "{said}");
+}
+
+/// A library with a resolution note beside its other notes, named by two headers.
+#[test]
+fn a_note_that_two_headers_name_goes_and_its_neighbours_stay() {
+    let mut spec = Spec { resolution: vec![note("a\0=/b\0\0")], ..Spec::default() };
+    spec.loads[0].parts.insert(0, ResolutionNote(0));
+    spec.headers.extend([Header::Notes, Header::Note(ResolutionNote(0))]);
+    assert_eq!(edited(spec, LONG), Taken::Planned(Rung::Slack, Source::Spare, NoteOutcome::Dropped));
+}
+
+/// The loader reads the first of two; with the old path it must not see the second alone.
+#[test]
+fn of_two_notes_the_one_that_counts_goes_out_of_sight_last() {
+    let mut spec = Spec { resolution: vec![note("a\0=/b\0\0"), note("a\0=/c\0\0")], ..Spec::default() };
+    spec.dynamic.insert(0, Entry::RunPath("/old".into()));
+    for number in 0..2 {
+        spec.loads.push(Load::new(Access::Read, [ResolutionNote(number)]));
+        spec.headers.push(Header::Note(ResolutionNote(number)));
+    }
+    let taken = edited(spec, LONG);
+    assert!(matches!(taken, Taken::Planned(_, _, NoteOutcome::Dropped)), "{taken:?}");
+}
+
+fn note(descriptor: &str) -> Resolution {
+    Resolution { owner: "NixOS\0".into(), descriptor: descriptor.into() }
+}
+
+/// The referee's eleventh rule, on a file whose note an edit has forgotten, and on one where only `PT_NOTE` went.
+#[test]
+fn the_referee_objects_to_a_note_that_stays_and_to_bytes_that_it_leaves() {
+    use support::referee::judge_note;
+    let stub = "libcuda.so.1\0=/nix/store/h-stubs/lib/stubs/libcuda.so.1\0\0";
+    let mut spec = Spec { resolution: vec![note(stub)], ..Spec::default() };
+    spec.loads.push(Load::new(Access::Read, [ResolutionNote(0)]));
+    spec.headers.push(Header::Note(ResolutionNote(0)));
+    let file = spec.build().expect("a file");
+    let says = |after: &[u8], wanted: Option<&[u8]>| {
+        judge_note(&file, after, wanted).iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+    };
+    assert_eq!(says(&file, Some(stub.as_bytes())), "");
+    assert!(says(&file, Some(b"libcuda.so.1\0?/d\0\0")).contains("says something else"));
+    assert!(says(&file, None).contains("says something else"));
+    // Out of the loader's sight, but for patchelf and Nix it is there.
+    let image = driver_runpath::elf::Image::parse(&file).expect("an ELF file").expect("a library");
+    let index = driver_runpath::resolution::find(&image).found[0].segment;
+    let field = image.segment_field(index, image.encoding.layout.p_type).expect("a header").0 as usize;
+    let mut hidden = file.clone();
+    hidden[field..field + 4].fill(0);
+    assert!(says(&hidden, None).contains("0 resolution notes and 1 sections"));
 }

@@ -11,6 +11,7 @@
   functions,
   compat,
   rival,
+  notes,
   stubs,
   dependency,
   autoPatchelfHook ? null,
@@ -34,8 +35,43 @@ let
       [[ $(search_path $out/lib/liba.so) == *${dependency}/lib* ]]
     '';
   };
+
+  # Whatever the order of the hooks, the note says what the search path means.
+  withNote = {
+    install = "library $out/lib/liba.so -Wl,-rpath,/one";
+    check = ''
+      expect_driver $out/lib/liba.so
+      readelf -p .note.nixos.ldcache $out/lib/liba.so | grep -F "?$driverLink/lib:"
+      writeNotes $out
+    '';
+  };
 in
 {
+  note-listed-last = withNote // {
+    hooks = [
+      auto
+      rival
+      notes
+    ];
+  };
+
+  note-listed-first = withNote // {
+    hooks = [
+      notes
+      rival
+      auto
+    ];
+  };
+
+  # As its first version: the note is there before the hook runs.
+  note-written-before = withNote // {
+    hooks = [
+      notes
+      auto
+    ];
+    attrs.notesRegister = "fixupOutput";
+  };
+
   shared-library = {
     install = ''
       library $out/lib/liba.so -Wl,-rpath,/one:/two

@@ -20,6 +20,10 @@ let
     };
   };
   rival = makeSetupHook { name = "rival-hook"; } ./rival.sh;
+  notes = makeSetupHook {
+    name = "notes-hook";
+    substitutions.driverRunpath = "${driver-runpath}/bin/driver-runpath";
+  } ./notes.sh;
 
   # Named as the stub packages of nixpkgs are, and what is in them.
   stubs = fill "cuda13.0-cuda_cudart-stubs" "plain_library $out/lib/stubs/libcuda.so";
@@ -40,6 +44,7 @@ let
       functions
       compat
       rival
+      notes
       stubs
       dependency
       autoPatchelfHook

@@ -43,6 +43,7 @@ Flags:
   --remove-rpath                     remove it
   --shrink-rpath                     drop the directories in which nothing is found that the file needs
   --allowed-rpath-prefixes PREFIXES  with --shrink-rpath: drop directories that start with none of these, too
+  --build-resolution-cache           write the note of NixOS's loader: where the needed libraries are
   --force-rpath                      use DT_RPATH
   --output FILE                      write the result there, and leave the input as it is
   --debug                            say on standard error what is done

@@ -208,6 +208,18 @@ impl<'data> Image<'data> {
         segments.chain(sections).chain(tables).max().unwrap_or(FileOffset(0)).min(self.file_end())
     }
 
+    /// The image once the program headers `segments` are `PT_NULL` and the sections `sections` hold plain data.
+    pub(crate) fn without_notes(&self, segments: &[usize], sections: &[usize]) -> Self {
+        let mut image = self.clone();
+        for (index, segment) in image.headers.segments.iter_mut().enumerate() {
+            if segments.contains(&index) {
+                segment.kind = elf::PT_NULL;
+            }
+        }
+        image.headers.sections.make_plain(sections);
+        image
+    }
+
     /// One past the last byte of the file.
     pub fn file_end(&self) -> FileOffset {
         FileOffset(self.data.len() as u64)

@@ -14,8 +14,8 @@ mod symbols;
 
 pub use image::{DynamicEntry, DynamicTable, Headers, Image, Segment};
 pub use kind::NotCandidate;
-pub(crate) use notes::Notes;
 pub use notes::has_build_id;
+pub(crate) use notes::{Note, Notes};
 pub use sections::{Section, SectionTable};
 pub(crate) use space::overlap;
 pub use space::{FileOffset, Vaddr};

@@ -21,6 +21,10 @@ pub(crate) struct Note<'data> {
     pub(crate) desc: &'data [u8],
     /// Where the descriptor starts in the sequence.
     pub(crate) desc_at: usize,
+    /// Where the note starts in the sequence.
+    pub(crate) at: usize,
+    /// Where it ends, with its padding.
+    pub(crate) end: usize,
 }
 
 /// The notes of a sequence. A broken one ends it.
@@ -58,7 +62,8 @@ impl<'data> Iterator for Notes<'data> {
         let desc = rest.get(desc_start..desc_end)?;
         let desc_at = self.at.checked_add(desc_start)?;
         let next = desc_end.checked_next_multiple_of(self.align)?.min(rest.len());
+        let at = self.at;
         self.at = self.at.checked_add(next)?;
-        Some(Note { owner, kind, desc, desc_at })
+        Some(Note { owner, kind, desc, desc_at, at, end: self.at })
     }
 }

@@ -55,6 +55,13 @@ pub struct SectionTable {
 }
 
 impl SectionTable {
+    /// Takes the sections at `indices` for plain data.
+    pub(super) fn make_plain(&mut self, indices: &[usize]) {
+        for (_, section) in self.entries.iter_mut().enumerate().filter(|(index, _)| indices.contains(index)) {
+            section.kind = elf::SHT_PROGBITS;
+        }
+    }
+
     /// A table that is there and cannot be used.
     pub(super) fn unusable(why: impl Into<String>) -> Self {
         Self { unusable: Some(why.into()), ..Self::default() }

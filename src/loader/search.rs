@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use super::{
     Cache, Directory, Dropped, Ending, Fit, Outcome, Rule, Search, Selection, Stage, Target, Tokens, Try, expand,
 };
+use crate::resolution::{self, Element};
 
 /// What the loader of a system has built in, and what it knows of the processor.
 #[derive(Debug, Clone)]
@@ -36,6 +37,8 @@ pub struct Object {
     pub runpath: Option<Vec<u8>>,
     /// `DT_RPATH`.
     pub rpath: Option<Vec<u8>>,
+    /// What its resolution note says, where the loader reads it (see [`crate::resolution`]).
+    pub note: Option<Vec<u8>>,
     /// `DF_1_NODEFLIB`: neither the default directories nor what the cache has of them.
     pub no_default_libs: bool,
 }
@@ -108,6 +111,9 @@ impl<F: Files> Walk<'_, F> {
             // Tokens in the variable are those of the executable.
             self.path(Rule::LibraryPath, variable, b":;", chain.last().unwrap_or(&default));
         }
+        if let Some(note) = &asking.note {
+            self.note(note, asking);
+        }
         if let Some(runpath) = &asking.runpath {
             self.path(Rule::Runpath, runpath, b":", asking);
         }
@@ -138,6 +144,38 @@ impl<F: Files> Walk<'_, F> {
             directories.push(Directory { entry: entry.to_vec(), path, dropped, tries: Vec::new(), is_missing: false });
         }
         self.directories(rule, directories);
+    }
+
+    /// What the resolution note has for the name: files, and directories that are searched as those of a search path.
+    fn note(&mut self, note: &[u8], object: &Object) {
+        if self.ending.is_some() {
+            return;
+        }
+        let Some(entry) = resolution::entries(note).find(|entry| entry.name == self.name) else {
+            let without = Some("it does not name the library".to_owned());
+            return self.stages.push(Stage { without, ..Stage::of(Rule::Note) });
+        };
+        let mut directories = Vec::new();
+        for element in entry.elements() {
+            let (entry, path) = match element {
+                Element::File(file) => {
+                    let end = memchr::memrchr(b'/', file).map_or(0, |slash| slash.saturating_add(1));
+                    (file, Some(file.get(..end).unwrap_or_default().to_vec()))
+                }
+                Element::Directory(entry) => (entry, directory(entry, &self.tokens(object))),
+            };
+            let dropped = path.is_none().then_some(Dropped::NoValue);
+            let path = path.unwrap_or_default();
+            let mut place = Directory { entry: entry.to_vec(), path, dropped, tries: Vec::new(), is_missing: false };
+            if self.ending.is_none() && dropped.is_none() {
+                match element {
+                    Element::File(file) => place.tries.push(self.open(file.to_vec())),
+                    Element::Directory(_) => self.try_directories(std::slice::from_mut(&mut place)),
+                }
+            }
+            directories.push(place);
+        }
+        self.stages.push(Stage { directories, ..Stage::of(Rule::Note) });
     }
 
     fn cache(&mut self, no_default_libs: bool) {
@@ -187,8 +225,13 @@ impl<F: Files> Walk<'_, F> {
         self.directories(Rule::Default, self.system.default_dirs.iter().map(directory).collect());
     }
 
-    /// Tries the directories one after the other (`open_path`).
     fn directories(&mut self, rule: Rule, mut directories: Vec<Directory>) {
+        self.try_directories(&mut directories);
+        self.stages.push(Stage { directories, ..Stage::of(rule) });
+    }
+
+    /// Tries the directories one after the other (`open_path`).
+    fn try_directories(&mut self, directories: &mut [Directory]) {
         for directory in directories.iter_mut().filter(|directory| directory.dropped.is_none()) {
             let mut failed = false;
             let mut is_there = false;
@@ -214,7 +257,6 @@ impl<F: Files> Walk<'_, F> {
                 break;
             }
         }
-        self.stages.push(Stage { directories, ..Stage::of(rule) });
     }
 
     /// Whether the directory exists; a relative one always does, the current directory might change.
@@ -314,6 +356,7 @@ mod tests {
             origin: Some(b"/opt/app".to_vec()),
             rpath: rpath.map(Into::into),
             runpath: runpath.map(Into::into),
+            note: None,
             no_default_libs: false,
         }
     }
@@ -347,6 +390,24 @@ mod tests {
         assert_eq!(tried(&chain, None, vec![]), ["/lib/", "/usr/lib/"], "an RPATH beside a RUNPATH is none");
         let chain = [object(None, Some("")), object(Some("/exe"), None)];
         assert_eq!(tried(&chain, Some(""), vec![]), ["/lib/", "/usr/lib/"], "an empty RUNPATH still ends it");
+    }
+
+    #[test]
+    fn a_note_is_asked_behind_the_variable_and_before_the_runpath() {
+        let note = b"libcuda.so.1\0?$ORIGIN/n:=/x/libcuda.so.1:?/n\0\0";
+        let chain = [Object { note: Some(note.to_vec()), ..object(None, Some("/b")) }];
+        let all = ["/env/", "/opt/app/n/", "/x/", "/n/", "/b/", "/lib/", "/usr/lib/"];
+        assert_eq!(tried(&chain, Some("/env"), vec![]), all);
+        let file = vec![("/x/libcuda.so.1", library(2, 62))];
+        assert_eq!(tried(&chain, Some("/env"), file), all[..3], "the file that it names is taken");
+        let inherits = [Object { rpath: Some(b"/a".into()), runpath: None, ..chain[0].clone() }];
+        assert_eq!(tried(&inherits, None, vec![])[..2], ["/a/", "/opt/app/n/"], "DT_RPATH comes before it");
+    }
+
+    #[test]
+    fn a_note_that_does_not_name_the_library_is_passed_over() {
+        let chain = [Object { note: Some(b"libz.so\0=/z/libz.so\0\0".to_vec()), ..object(None, Some("/b")) }];
+        assert_eq!(tried(&chain, None, vec![]), ["/b/", "/lib/", "/usr/lib/"]);
     }
 
     #[test]

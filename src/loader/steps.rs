@@ -7,6 +7,8 @@ pub enum Rule {
     Rpath(usize),
     /// `LD_LIBRARY_PATH`.
     LibraryPath,
+    /// The resolution note of the object that asks.
+    Note,
     /// `DT_RUNPATH` of the object that asks.
     Runpath,
     /// `ld.so.cache`.

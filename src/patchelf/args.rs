@@ -24,6 +24,7 @@ pub(super) struct Request {
     pub(super) edit: Option<Edit>,
     pub(super) allowed_prefixes: Vec<Vec<u8>>,
     pub(super) force_rpath: bool,
+    pub(super) build_note: bool,
     pub(super) output: Option<PathBuf>,
     pub(super) debug: bool,
     /// What is printed is made harmless.
@@ -58,7 +59,7 @@ impl Edit {
 }
 
 /// What patchelf can do and we do not (patchelf 0.19.3, and its `--interpreter`, which its help does not list).
-const FOREIGN: [&str; 17] = [
+const FOREIGN: [&str; 16] = [
     "--set-interpreter",
     "--interpreter",
     "--print-os-abi",
@@ -70,7 +71,6 @@ const FOREIGN: [&str; 17] = [
     "--no-default-lib",
     "--clear-symbol-version",
     "--add-debug-tag",
-    "--build-resolution-cache",
     "--print-execstack",
     "--clear-execstack",
     "--set-execstack",
@@ -125,6 +125,7 @@ pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Com
             "--shrink-rpath" => request.choose(Edit::Shrink)?,
             "--allowed-rpath-prefixes" => request.allowed_prefixes = prefixes(value()?.as_bytes()),
             "--force-rpath" => request.force_rpath = true,
+            "--build-resolution-cache" => request.build_note = true,
             "--output" => request.output = Some(PathBuf::from(OsString::from_vec(resolved(value()?)?))),
             "--debug" => request.debug = true,
             // Where patchelf lays sections out anew, we have nothing to lay out.
@@ -138,6 +139,10 @@ pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Com
     }
     match (request.files.len(), &request.output) {
         (0, _) => Err("missing filename".into()),
+        // A note is for a loader that goes by DT_RUNPATH.
+        _ if request.force_rpath && request.build_note => {
+            Err("--build-resolution-cache cannot be combined with --force-rpath".into())
+        }
         (2.., Some(_)) => Err("--output option only allowed with single input file".into()),
         _ => Ok(Command::Work(request)),
     }
@@ -254,6 +259,14 @@ mod tests {
         assert!(request(&["--output", "x", "a", "b"]).expect_err("two files").starts_with("--output option"));
         let missing = request(&["--set-rpath", "@/nowhere/value", "a"]).expect_err("no such file");
         assert!(missing.starts_with("getting info about '/nowhere/value': "), "{missing}");
+    }
+
+    #[test]
+    fn a_resolution_note_goes_with_a_runpath_only() {
+        let asked = request(&["--build-resolution-cache", "--set-rpath", "/x", "a"]).map(|request| request.build_note);
+        assert_eq!(asked, Ok(true));
+        let refusal = request(&["--build-resolution-cache", "--force-rpath", "a"]).expect_err("both");
+        assert_eq!(refusal, "--build-resolution-cache cannot be combined with --force-rpath");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! A stand-in for patchelf: its flags for search paths, with its meaning, on our engine.
+//! A stand-in for patchelf: its flags for search paths and `--build-resolution-cache`, with its meaning, on our engine.
 //!
 //! What is different on purpose: a flag that is not about search paths is refused before anything is touched, and so
 //! are two flags of which patchelf would obey one; with both tags in a file, the one that loaders ignore goes;
@@ -7,6 +7,7 @@
 
 mod args;
 mod lint;
+mod resolution;
 
 use std::borrow::Cow;
 use std::ffi::OsString;
@@ -24,7 +25,7 @@ use crate::elf::{Image, NotCandidate};
 use crate::facts::search_paths;
 use crate::fix::TAKEN_BACK;
 use crate::place::Place;
-use crate::plan::Change;
+use crate::plan::{Change, NoteChange};
 use crate::report::printable;
 use crate::runpath::{appended, changes, shrunk};
 
@@ -45,6 +46,7 @@ syntax: patchelf
   [--remove-rpath]
   [--shrink-rpath]
   [--allowed-rpath-prefixes PREFIXES]\tWith '--shrink-rpath', drop entries that start with none of them
+  [--build-resolution-cache]\tWrite the note of NixOS's loader: where the needed libraries are
   [--force-rpath]\tUse DT_RPATH; without it, DT_RPATH becomes DT_RUNPATH
   [--output FILE]
   [--debug]
@@ -135,9 +137,10 @@ impl<O: Write, E: Write> Job<'_, O, E> {
     fn work(&mut self) -> Result<(), Failure> {
         let place = Place { path: self.file.to_owned(), root: None };
         let name = place.look_up().map_err(Error::io("cannot open"))?;
-        let opened = match self.request.edit {
-            Some(_) => Opened::locked(&name)?,
-            None => name.source()?.map(Opened::of).transpose()?,
+        let opened = if self.request.edit.is_some() || self.request.build_note {
+            Opened::locked(&name)?
+        } else {
+            name.source()?.map(Opened::of).transpose()?
         };
         let opened = opened.ok_or(Failure::Words("not an ELF executable"))?;
         for warning in lint::lint_headers(opened.bytes()) {
@@ -153,7 +156,11 @@ impl<O: Write, E: Write> Job<'_, O, E> {
         self.print(&image)?;
         // What the edit leaves of the bytes that `image` knows is not said.
         let needed: Vec<Vec<u8>> = image.strings_of(elf::DT_NEEDED).map(<[u8]>::to_vec).collect();
-        let changes = self.changes(&image)?;
+        let mut changes = self.changes(&image)?;
+        let is_changed = !changes.is_empty();
+        if self.request.build_note && !is_changed {
+            changes = self.note_changes(&image)?;
+        }
         let target = self.request.output.as_deref().map_or(Target::InPlace, Target::Output);
         let Done { edited, taken_back } = edit(opened, &changes, target, Durability::Process)?;
         if taken_back {
@@ -161,6 +168,9 @@ impl<O: Write, E: Write> Job<'_, O, E> {
         }
         if let Some(edited) = edited {
             self.debug(format_args!("{}: the file grows by {} bytes", edited.rung, edited.growth));
+        }
+        if self.request.build_note && is_changed {
+            self.build_note_in(self.request.output.as_deref().unwrap_or(self.file))?;
         }
         if self.request.print.needed {
             for name in &needed {
@@ -175,6 +185,11 @@ impl<O: Write, E: Write> Job<'_, O, E> {
         let print = self.request.print;
         let asked = self.request.edit.is_some() || print.interpreter || print.soname || print.rpath || print.needed;
         match reason {
+            NotCandidate::DebugFile | NotCandidate::Static
+                if self.request.build_note && self.request.edit.is_none() =>
+            {
+                self.say_no_cache("no dynamic section (statically linked?); no cache written");
+            }
             NotCandidate::DebugFile => self.debug(format_args!("no dynamic section")),
             NotCandidate::Static if !asked => {}
             NotCandidate::Static if lint::has_dynamic_section(opened.bytes()) => {
@@ -217,7 +232,7 @@ impl<O: Write, E: Write> Job<'_, O, E> {
         let old = now.effective().map(|(_, path)| path);
         let new = match (&self.request.edit, old) {
             (None, _) => return Ok(Vec::new()),
-            (Some(Edit::Remove), _) => return Ok(changes(&now, None)),
+            (Some(Edit::Remove), _) => return Ok(changes(&now, None, NoteChange::Drop)),
             (Some(Edit::Shrink), None) => Vec::new(),
             (Some(Edit::Shrink), Some(old)) => shrunk(old, image, &self.request.allowed_prefixes),
             (Some(Edit::Add(last)), old) => appended(old.unwrap_or_default(), last),
@@ -227,7 +242,8 @@ impl<O: Write, E: Write> Job<'_, O, E> {
             return Ok(Vec::new());
         }
         let tag = if self.request.force_rpath { Tag::Rpath } else { Tag::Runpath };
-        let changes = changes(&now, Some((tag, &new)));
+        // patchelf drops a note at every edit; whoever wants one asks for it.
+        let changes = changes(&now, Some((tag, &new)), NoteChange::Drop);
         if !changes.is_empty() {
             let would_kill = |reason: &NotCandidate| *reason != NotCandidate::ForeignOsAbi;
             if let Some(reason) = image.ruled_out().filter(would_kill) {

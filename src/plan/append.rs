@@ -37,7 +37,7 @@ pub(super) fn attempt(draft: &mut Draft<'_, '_>) -> Result<(), NoFit> {
         HeaderSlot::Reuse(index) => fill_header(draft, index, &segment, &packing)?,
         HeaderSlot::Gap | HeaderSlot::SectionTable => {
             write_header(draft, image.segments.len(), &segment, &packing)?;
-            grow_table(draft)?;
+            grow_table(draft, 1)?;
         }
     }
     let reused = if let HeaderSlot::Reuse(index) = slot { Some(index) } else { None };
@@ -96,7 +96,7 @@ fn section_table_behind(image: &Image<'_>) -> Option<bool> {
 }
 
 /// Whether no section and no segment but the one that maps the program headers has these bytes behind them.
-fn is_free(image: &Image<'_>, wanted: &Range<FileOffset>) -> bool {
+pub(super) fn is_free(image: &Image<'_>, wanted: &Range<FileOffset>) -> bool {
     let table = image.segment_table_range();
     let sections = image.sections.iter().filter_map(Section::file_range);
     let others = image.segments.iter().filter(|segment| !segment.is_load() && segment.kind != elf::PT_PHDR);
@@ -116,6 +116,23 @@ fn is_free(image: &Image<'_>, wanted: &Range<FileOffset>) -> bool {
 pub(super) struct NewSegment {
     pub(super) region: Region,
     align: u64,
+}
+
+impl NewSegment {
+    /// Its program header, where it holds `size` bytes that nobody writes to.
+    pub(super) fn header(&self, size: u64) -> Segment {
+        let Region { at, addr, .. } = self.region;
+        Segment {
+            kind: elf::PT_LOAD,
+            flags: elf::PF_R,
+            offset: at,
+            vaddr: addr,
+            paddr: addr,
+            filesz: size,
+            memsz: size,
+            align: self.align,
+        }
+    }
 }
 
 /// The file offset `from`, behind all else, and the first free address behind all segments that is congruent to it. The
@@ -163,16 +180,16 @@ fn write_header(draft: &mut Draft<'_, '_>, index: usize, segment: &NewSegment, p
     draft.store_segment(index, layout.p_type, u64::from(elf::PT_LOAD.0), "p_type of the new segment")
 }
 
-/// Counts one more program header: in `PT_PHDR`, then in the file header.
-pub(super) fn grow_table(draft: &mut Draft<'_, '_>) -> Result<(), NoFit> {
+/// Counts `added` more program headers: in `PT_PHDR`, then in the file header.
+pub(super) fn grow_table(draft: &mut Draft<'_, '_>, added: u64) -> Result<(), NoFit> {
     let image = draft.image;
     let layout = image.encoding.layout;
-    let count = image.segments.len() as u64 + 1;
+    let count = (image.segments.len() as u64).saturating_add(added);
     if count >= u64::from(elf::PN_XNUM) {
         return Err(NoFit::new("the program header table is full"));
     }
     for (index, _) in image.segments.iter().enumerate().filter(|(_, segment)| segment.kind == elf::PT_PHDR) {
-        draft.grow_segment(index, layout.phdr_size)?;
+        draft.grow_segment(index, layout.phdr_size.saturating_mul(added))?;
     }
     draft.store_header(layout.e_phnum, count, "e_phnum")
 }

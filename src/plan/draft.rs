@@ -6,16 +6,17 @@
 
 mod entries;
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use object::elf;
 
 use super::dynamic::{EntryFor, copy_len};
 use super::liveness::Liveness;
-use super::{Change, Content, Edit, Move, NoFit, Plan, Rung, Step};
+use super::{Change, Content, Edit, Move, NoFit, NoteOutcome, Plan, Rung, Step};
 use crate::decide::Tag;
 use crate::elf::class::Field;
-use crate::elf::{DynamicEntry, FileOffset, Image, Vaddr};
+use crate::elf::{DynamicEntry, FileOffset, Image, Vaddr, overlap};
 
 /// What an erased string is filled with, as patchelf does.
 const FILL: u8 = b'X';
@@ -34,6 +35,10 @@ pub(super) struct Draft<'i, 'data> {
     values: Vec<u64>,
     /// Where the section header table is afterwards, if it moves.
     section_table: Option<FileOffset>,
+    /// By how many bytes each segment has grown so far.
+    grown: BTreeMap<usize, u64>,
+    /// Bytes that the first edits write, and that every copy of them has.
+    opening: Vec<(FileOffset, Vec<u8>)>,
     edits: Vec<Edit>,
     moves: Vec<Move>,
     new_len: u64,
@@ -55,19 +60,22 @@ impl<'i, 'data> Draft<'i, 'data> {
             dynamic: (image.dynamic.offset, image.dynamic.addr),
             values: image.dynamic.entries.iter().map(|entry| entry.value).collect(),
             section_table: None,
+            grown: BTreeMap::new(),
+            opening: Vec::new(),
             edits,
             moves,
             new_len,
         }
     }
 
-    pub(super) fn finish(self, rung: Rung) -> Plan {
+    pub(super) fn finish(self, rung: Rung, note: NoteOutcome) -> Plan {
         Plan {
             rung,
             entry: self.entry,
             edits: self.edits,
             new_len: self.new_len,
             moves: self.moves,
+            note,
             change: self.change.clone(),
         }
     }
@@ -102,7 +110,49 @@ impl<'i, 'data> Draft<'i, 'data> {
     }
 
     pub(super) fn copy(&mut self, from: Range<FileOffset>, to: FileOffset, why: &'static str) {
-        self.push(to, Content::CopyOf(from), Step::Fill, why);
+        let content = match self.bytes_now(&from) {
+            Some(bytes) => Content::Bytes(bytes),
+            None => Content::CopyOf(from),
+        };
+        self.push(to, content, Step::Fill, why);
+    }
+
+    /// Writes bytes before anything else, for whoever copies them afterwards as well.
+    pub(super) fn write_first(&mut self, at: FileOffset, bytes: Vec<u8>, step: Step, why: &'static str) {
+        self.opening.push((at, bytes.clone()));
+        self.push(at, Content::Bytes(bytes), step, why);
+    }
+
+    /// The bytes of `range` where the first edits have changed some of them.
+    pub(super) fn bytes_now(&self, range: &Range<FileOffset>) -> Option<Vec<u8>> {
+        let end = |at: &FileOffset, bytes: &[u8]| FileOffset(at.0.saturating_add(bytes.len() as u64));
+        let written = self.opening.iter().filter(|(at, bytes)| overlap(&(*at..end(at, bytes)), range));
+        let mut now = None;
+        for (at, bytes) in written {
+            let now = now.get_or_insert_with(|| self.image.bytes(range).unwrap_or_default().to_vec());
+            for (position, byte) in (at.0..).zip(bytes) {
+                let inside = position.checked_sub(range.start.0).and_then(|inside| usize::try_from(inside).ok());
+                if let Some(target) = inside.and_then(|inside| now.get_mut(inside)) {
+                    *target = *byte;
+                }
+            }
+        }
+        now
+    }
+
+    /// Whether an edit so far has written to this range.
+    pub(super) fn has_written(&self, range: &Range<FileOffset>) -> bool {
+        self.edits.iter().any(|edit| overlap(&edit.range(), range))
+    }
+
+    /// By how many bytes segment `index` has grown so far.
+    pub(super) fn growth_of(&self, index: usize) -> u64 {
+        self.grown.get(&index).copied().unwrap_or(0)
+    }
+
+    /// The end of the file as it is so far.
+    pub(super) fn file_end(&self) -> FileOffset {
+        FileOffset(self.new_len)
     }
 
     /// One byte that a loader may read at any time.
@@ -177,10 +227,12 @@ impl<'i, 'data> Draft<'i, 'data> {
 
     // Steps that rungs share.
 
-    /// Grows segment `index` by `bytes`. `p_memsz` first: the kernel refuses a segment whose `p_filesz` is larger.
+    /// Grows segment `index` by `bytes` more. `p_memsz` first: the kernel refuses a segment whose `p_filesz` is larger.
     pub(super) fn grow_segment(&mut self, index: usize, bytes: u64) -> Result<(), NoFit> {
         let layout = self.image.encoding.layout;
         let Some(segment) = self.image.segments.get(index) else { return Err(does_not_fit("p_memsz")) };
+        let bytes = self.growth_of(index).checked_add(bytes).ok_or_else(|| does_not_fit("p_memsz"))?;
+        self.grown.insert(index, bytes);
         let memsz = segment.memsz.checked_add(bytes).ok_or_else(|| does_not_fit("p_memsz"))?;
         let filesz = segment.filesz.checked_add(bytes).ok_or_else(|| does_not_fit("p_filesz"))?;
         self.store_segment(index, layout.p_memsz, memsz, "p_memsz of the segment that grows")?;

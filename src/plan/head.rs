@@ -9,12 +9,15 @@
 //! comes back as the last entry before `e_phnum` counts it. The table stays at its place, so `AT_PHDR` stays right on
 //! kernels before 5.18.
 
+use std::ops::Range;
+
 use object::elf;
 
 use super::NoFit;
-use super::append::{fill_header, grow_table, new_segment};
+use super::append::{NewSegment, fill_header, grow_table, new_segment};
 use super::draft::Draft;
 use super::movable::{Block, blocks, moved, place_sections, redirect};
+use super::new_note::NewNote;
 use super::packing::{Choice, Packing};
 use super::room::may_append;
 use crate::elf::{FileOffset, Vaddr};
@@ -24,35 +27,56 @@ use crate::elf::{Image, Segment};
 const FIRST_PAGE: u64 = 0x1000;
 
 pub(super) fn attempt(draft: &mut Draft<'_, '_>) -> Result<(), NoFit> {
+    may_append(draft.image)?;
+    let segment = new_segment(draft.image, draft.image.file_end())?;
+    attempt_with(draft, &segment, None)
+}
+
+/// The same for a new resolution note, which `segment` holds: its program header is one more.
+pub(super) fn attempt_with_note(draft: &mut Draft<'_, '_>, segment: &NewSegment, note: &NewNote) -> Result<(), NoFit> {
+    attempt_with(draft, segment, Some(note))
+}
+
+fn attempt_with(draft: &mut Draft<'_, '_>, segment: &NewSegment, note: Option<&NewNote>) -> Result<(), NoFit> {
     let image = draft.image;
     let layout = image.encoding.layout;
-    may_append(image)?;
+    let added = if note.is_some() { 2 } else { 1 };
     if image.sections.is_empty() {
         return Err(NoFit::new("without section headers, what lies behind the program header table is not known"));
     }
     let borrowed = header_to_borrow(image).ok_or_else(|| NoFit::new("no program header that can be borrowed"))?;
     let table_end = image.segment_table_range().end;
-    let needed_end = table_end.checked_add(layout.phdr_size).ok_or_else(|| NoFit::new("file offset past 2^64"))?;
+    let needed_end = table_end
+        .checked_add(layout.phdr_size.saturating_mul(added))
+        .ok_or_else(|| NoFit::new("file offset past 2^64"))?;
     let first = image.loads().find(|(_, load)| load.file_range().contains(&image.segment_table));
     let Some((_, first)) = first.filter(|(_, load)| needed_end <= load.file_range().end) else {
         return Err(NoFit::new("no segment has room for a longer program header table"));
     };
     let (stay, go) = choose(image, table_end, needed_end, first)?;
-    let segment = new_segment(image, image.file_end())?;
-    let packing = Packing::choose(draft, segment.region, go, Choice::Fewer)?;
+    let left: Vec<Range<FileOffset>> =
+        go.iter().filter(|block| !block.is_dynamic(image)).map(|block| block.range.clone()).collect();
+    let packing = match note {
+        None => Packing::choose(draft, segment.region, go, Choice::Fewer)?,
+        Some(note) => Packing::behind_note(draft, segment.region, note.end(), go)?,
+    };
     let staying = stay.map(|block| stay_in_head(block, first, needed_end)).transpose()?;
 
     // The new segment, in a borrowed header.
     packing.fill(draft)?;
-    fill_header(draft, borrowed, &segment, &packing)?;
+    fill_header(draft, borrowed, segment, &packing)?;
     // Everything to its copy, then the old bytes are free.
     packing.switch(draft, Some(borrowed))?;
     if let Some((block, (at, addr))) = &staying {
         draft.record_move(block.range.clone(), *at, *addr);
-        let bytes = image.bytes(&block.range).unwrap_or_default().to_vec();
+        let now = draft.bytes_now(&block.range);
+        let bytes = now.unwrap_or_else(|| image.bytes(&block.range).unwrap_or_default().to_vec());
         draft.fill(*at, bytes, "a note that stays in the first page");
         redirect(draft, block, *at, *addr, Some(borrowed))?;
     }
+    let left: Vec<_> = left.into_iter().chain(packing.strings_left(image)).collect();
+    let stays = staying.as_ref().and_then(|(block, (at, _))| at.checked_add(block.len()));
+    clear_behind(draft, stays.unwrap_or(needed_end).max(needed_end), &left);
     // The borrowed header comes back as the last one.
     let mut header = image.segments.get(borrowed).copied().ok_or_else(|| NoFit::new("no header to borrow"))?;
     let stayed = staying.as_ref().filter(|(block, _)| block.segments.contains(&borrowed));
@@ -62,11 +86,27 @@ pub(super) fn attempt(draft: &mut Draft<'_, '_>) -> Result<(), NoFit> {
         header.paddr = header.vaddr;
     }
     put_header(draft, image.segments.len(), &header)?;
-    grow_table(draft)?;
+    if let Some(note) = note {
+        put_header(draft, image.segments.len() + 1, &note.header())?;
+    }
+    grow_table(draft, added)?;
     if let Some((block, (at, addr))) = &staying {
         place_sections(draft, block, *at, *addr)?;
     }
     packing.place(draft)
+}
+
+/// Zeroes what the tables that have made way leave right behind the longer table, so that a later run finds room for
+/// another entry: bytes that are not zero could be anybody's.
+fn clear_behind(draft: &mut Draft<'_, '_>, from: FileOffset, left: &[Range<FileOffset>]) {
+    /// Four more entries of the larger class.
+    const ROOM: u64 = 224;
+    let end = from.checked_add(ROOM).unwrap_or(from);
+    for range in left {
+        let part = range.start.max(from)..range.end.min(end);
+        let len = part.end.checked_since(part.start).and_then(|len| usize::try_from(len).ok()).unwrap_or(0);
+        draft.fill(part.start, vec![0; len], "what a table leaves that has made way");
+    }
 }
 
 /// An entry behind the last `PT_LOAD` that can be absent for a moment. Never `PT_GNU_STACK`: without it the stack
@@ -102,7 +142,7 @@ fn choose(
         let enough = home_end.filter(|end| near_enough && *end <= room_end);
         // What is written over must be padding; .dynstr may have left bytes behind it at an earlier run.
         let written_end = enough.unwrap_or(room_end).max(unclaimed_from);
-        if !image.bytes(&(unclaimed_from..written_end)).is_some_and(|gap| gap.iter().all(|&byte| byte == 0)) {
+        if !image.bytes(&(unclaimed_from..written_end)).is_some_and(is_padding) {
             return Err(NoFit::new("bytes behind the program header table belong to no section"));
         }
         if enough.is_some() {
@@ -124,6 +164,11 @@ fn choose(
     }
 }
 
+/// Zeros, or what patchelf fills the place of a table with that it has moved.
+fn is_padding(bytes: &[u8]) -> bool {
+    bytes.iter().all(|byte| matches!(byte, 0 | b'X' | b'Z'))
+}
+
 /// Where a block that stays in the first page goes: right behind the longer table.
 fn home(block: &Block, needed_end: FileOffset) -> Option<FileOffset> {
     needed_end.checked_round_up(block.align)
@@ -137,16 +182,16 @@ fn stay_in_head(block: Block, first: &Segment, needed_end: FileOffset) -> Result
     Ok((block, place))
 }
 
-/// Writes `header` as entry `index`, behind the table's end.
-fn put_header(draft: &mut Draft<'_, '_>, index: usize, header: &Segment) -> Result<(), NoFit> {
+/// Writes `header` as entry `index`, which nobody reads yet; its type last.
+pub(super) fn put_header(draft: &mut Draft<'_, '_>, index: usize, header: &Segment) -> Result<(), NoFit> {
     let layout = draft.image.encoding.layout;
-    const WHY: &str = "the borrowed header, now the last one";
-    draft.store_segment(index, layout.p_type, u64::from(header.kind.0), WHY)?;
+    const WHY: &str = "a field of the header";
     draft.store_segment(index, layout.p_flags, u64::from(header.flags.0), WHY)?;
     draft.store_segment(index, layout.p_offset, header.offset.0, WHY)?;
     draft.store_segment(index, layout.p_vaddr, header.vaddr.0, WHY)?;
     draft.store_segment(index, layout.p_paddr, header.paddr.0, WHY)?;
     draft.store_segment(index, layout.p_filesz, header.filesz, WHY)?;
     draft.store_segment(index, layout.p_memsz, header.memsz, WHY)?;
-    draft.store_segment(index, layout.p_align, header.align, WHY)
+    draft.store_segment(index, layout.p_align, header.align, WHY)?;
+    draft.store_segment(index, layout.p_type, u64::from(header.kind.0), WHY)
 }

@@ -13,7 +13,9 @@ mod head;
 mod last;
 mod liveness;
 mod movable;
+mod new_note;
 mod packing;
+mod resolution_note;
 mod room;
 mod slack;
 mod slot;
@@ -25,6 +27,7 @@ use crate::decide::Tag;
 use crate::elf::{FileOffset, Image};
 use draft::Draft;
 pub use dynamic::EntryFor;
+use resolution_note::Opening;
 
 /// What the dynamic table shall say afterwards.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +36,38 @@ pub struct Change {
     pub tag: Tag,
     /// The search path, without NUL. `None`: this tag goes, too.
     pub path: Option<Vec<u8>>,
+    /// What becomes of the resolution note.
+    pub note: NoteChange,
+}
+
+/// What becomes of the resolution note (see [`crate::resolution`]). Its descriptor is made before, by whom can ask the
+/// file system.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum NoteChange {
+    /// There is none afterwards.
+    #[default]
+    Drop,
+    /// One that is there says this afterwards, if there is room for it; else there is none.
+    Renew(Vec<u8>),
+    /// The file, which has none, gets one that says this.
+    Write(Vec<u8>),
+}
+
+/// What became of the resolution note.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NoteOutcome {
+    /// The file had none, and has none.
+    #[default]
+    None,
+    /// It said what it shall say already.
+    Kept,
+    /// It says something else.
+    Renewed,
+    /// It is gone.
+    Dropped,
+    /// It is new.
+    Written,
 }
 
 /// A rung of the ladder: where the new string goes.
@@ -55,6 +90,8 @@ pub enum Rung {
     Bss,
     /// Nothing is placed: a tag goes.
     Drop,
+    /// Only the resolution note changes.
+    Note,
 }
 
 impl fmt::Display for Rung {
@@ -68,6 +105,7 @@ impl fmt::Display for Rung {
             Self::AppendHead => "append+head",
             Self::Bss => "bss",
             Self::Drop => "drop",
+            Self::Note => "note",
         })
     }
 }
@@ -159,6 +197,8 @@ pub struct Plan {
     pub new_len: u64,
     /// The tables that moved, `.dynstr` first.
     pub moves: Vec<Move>,
+    /// What becomes of the resolution note.
+    pub note: NoteOutcome,
     /// What was meant, for `verify`.
     pub change: Change,
 }
@@ -166,9 +206,9 @@ pub struct Plan {
 impl Plan {
     /// A plan for a file of `len` bytes that does nothing.
     pub(crate) fn of_nothing(len: u64) -> Self {
-        let change = Change { tag: Tag::Runpath, path: None };
-        let (edits, moves) = (Vec::new(), Vec::new());
-        Self { rung: Rung::Drop, entry: EntryFor::Spare, edits, new_len: len, moves, change }
+        let change = Change { tag: Tag::Runpath, path: None, note: NoteChange::Drop };
+        let (edits, moves, note) = (Vec::new(), Vec::new(), NoteOutcome::None);
+        Self { rung: Rung::Drop, entry: EntryFor::Spare, edits, new_len: len, moves, note, change }
     }
 
     /// Bytes that the file grows by, of `old_len`.
@@ -215,6 +255,12 @@ pub enum Refusal {
     /// Two tables that an edit writes to share bytes.
     #[error("{0} and {1} share bytes")]
     Overlap(&'static str, &'static str),
+    /// A new note is a change of its own.
+    #[error("a new resolution note and a new search path are two changes")]
+    TwoChanges,
+    /// Asked to write a note into a file that has one.
+    #[error("a resolution note is there already")]
+    HasNote,
 }
 
 /// Why one rung does not fit; the next one is tried.
@@ -250,28 +296,49 @@ pub fn plan(image: &Image<'_>, change: &Change) -> Result<Plan, Refusal> {
         return Err(Refusal::Nul);
     }
     apart::check(image)?;
+    let notes = Opening::of(image, change)?;
+    let image = notes.image.as_ref().unwrap_or(image);
     let entry = dynamic::choose(image);
     let liveness = liveness::Liveness::of(image);
-    let mut reasons = Vec::new();
-    if change.path.is_none() {
-        let mut draft = Draft::new(image, change, &liveness, EntryFor::Spare);
-        return match draft.drop_tag() {
-            Ok(()) => Ok(draft.finish(Rung::Drop)),
-            Err(NoFit(why)) => Err(Refusal::NoRung { reasons: vec![(Rung::Drop, why)] }),
-        };
+    if matches!(change.note, NoteChange::Write(_)) && !keeps_path(image, change) {
+        return Err(Refusal::TwoChanges);
     }
-    for (rung, attempt) in LADDER {
+    let attempt = |rung: Rung, entry: EntryFor, attempt: Attempt| {
+        let mut draft = Draft::new(image, change, &liveness, entry);
+        notes.open(&mut draft)?;
+        attempt(&mut draft)?;
+        let note = notes.close(&mut draft)?;
+        Ok(draft.finish(rung, note))
+    };
+    let only = |rung: Rung, edits: Attempt| {
+        attempt(rung, EntryFor::Spare, edits).map_err(|NoFit(why)| Refusal::NoRung { reasons: vec![(rung, why)] })
+    };
+    if change.path.is_none() {
+        return only(Rung::Drop, |draft| draft.drop_tag());
+    }
+    if keeps_path(image, change) {
+        return only(Rung::Note, |_| Ok(()));
+    }
+    let mut reasons = Vec::new();
+    for (rung, edits) in LADDER {
         if entry == EntryFor::MovedTable && rung == Rung::Slot {
             continue;
         }
         if let Some(who) = liveness.outside().filter(|_| rung != Rung::Slot) {
             return Err(Refusal::Outside(who));
         }
-        let mut draft = Draft::new(image, change, &liveness, entry);
-        match attempt(&mut draft) {
-            Ok(()) => return Ok(draft.finish(rung)),
+        match attempt(rung, entry, edits) {
+            Ok(plan) => return Ok(plan),
             Err(NoFit(why)) => reasons.push((rung, why)),
         }
     }
     Err(Refusal::NoRung { reasons })
+}
+
+/// Whether the file has this search path already, so that the change is one of the note alone.
+fn keeps_path(image: &Image<'_>, change: &Change) -> bool {
+    let other = image.dynamic.position(change.tag.other().dynamic_tag());
+    let now = image.dynamic.value(change.tag.dynamic_tag()).and_then(|at| image.string(at));
+    let is_only = other.is_none() || matches!(change.note, NoteChange::Write(_));
+    is_only && now.is_some() && now == change.path.as_deref()
 }

@@ -6,6 +6,8 @@
 //! comes first in a new segment. patchelf ends with an assertion where, in an executable at a fixed address, one of the
 //! sections that it writes anew is the last one of the file: a small table follows them.
 
+use std::ops::Range;
+
 use object::elf;
 
 use super::NoFit;
@@ -25,6 +27,17 @@ pub(super) enum Choice {
     Evicted,
     /// Whichever has fewer bytes.
     Fewer,
+}
+
+/// What becomes of `.dynstr`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Strings {
+    /// Nothing: the search path stays what it is.
+    Kept,
+    /// It grows at its place.
+    Grows,
+    /// It is here, grown.
+    Moved(Place),
 }
 
 /// Bytes that a file may grow by for the sake of patchelf.
@@ -72,7 +85,7 @@ pub(super) struct Packing {
     pub(super) region: Region,
     /// Bytes of the region that are used.
     pub(super) used: u64,
-    strings: Option<Place>,
+    strings: Strings,
     pub(super) dynamic: Option<Place>,
     tables: Vec<(Block, Place)>,
     /// Where `.dynstr` stays: the end of what made way behind it.
@@ -111,20 +124,41 @@ impl Packing {
         let grown = image.strings.range.start.checked_add(draft.grown_table_len()?).filter(|_| stays);
         let is_behind = region.at >= image.strings.range.end;
         let used = grown.filter(|_| is_behind).and_then(|end| end.checked_since(region.at)).unwrap_or(0);
-        let mut packing = Self { region, used, strings: None, dynamic: None, tables: Vec::new(), freed_until };
+        let mut packing =
+            Self { region, used, strings: Strings::Grows, dynamic: None, tables: Vec::new(), freed_until };
+        packing.lay_out(draft, in_order(draft, &region, pieces))?;
+        Ok(packing)
+    }
+
+    /// Places for `displaced` in a new segment that starts with a resolution note, up to `note_end`. The search path stays.
+    pub(super) fn behind_note(
+        draft: &Draft<'_, '_>,
+        region: Region,
+        note_end: FileOffset,
+        displaced: Vec<Block>,
+    ) -> Result<Self, NoFit> {
+        let image = draft.image;
+        let used = note_end.checked_since(region.at).ok_or_else(|| NoFit::new("file offset past 2^64"))?;
+        if displaced.iter().any(|block| block.range == image.strings.range) {
+            return Err(NoFit::new(".dynstr is in the way, and the search path stays"));
+        }
+        let piece = |block: Block| if block.is_dynamic(image) { Piece::Dynamic } else { Piece::Table(block) };
+        let pieces: Vec<Piece> = displaced.into_iter().map(piece).collect();
+        let (tables, freed_until) = (Vec::new(), FileOffset(0));
+        let mut packing = Self { region, used, strings: Strings::Kept, dynamic: None, tables, freed_until };
         packing.lay_out(draft, in_order(draft, &region, pieces))?;
         Ok(packing)
     }
 
     fn lay_out(&mut self, draft: &Draft<'_, '_>, pieces: Vec<Piece>) -> Result<(), NoFit> {
-        if self.region.is_new && pieces.first().is_some_and(Piece::has_header) {
+        if self.region.is_new && self.used == 0 && pieces.first().is_some_and(Piece::has_header) {
             self.used = u64::from(draft.image.encoding.layout.word);
         }
         for piece in pieces {
             let (len, align) = piece.size(draft)?;
             let place = self.take(len, align)?;
             match piece {
-                Piece::Strings => self.strings = Some(place),
+                Piece::Strings => self.strings = Strings::Moved(place),
                 Piece::Dynamic => self.dynamic = Some(place),
                 Piece::Table(block) => self.tables.push((block, place)),
             }
@@ -165,8 +199,8 @@ impl Packing {
             draft.fill(at, copy_for(draft.image, addr)?, ".dynamic");
         }
         match self.strings {
-            Some((at, _)) => draft.fill_table(at),
-            None => Ok(()),
+            Strings::Moved((at, _)) => draft.fill_table(at),
+            Strings::Grows | Strings::Kept => Ok(()),
         }
     }
 
@@ -180,13 +214,21 @@ impl Packing {
             redirect(draft, block, *at, *addr, borrowed)?;
             draft.record_move(block.range.clone(), *at, *addr);
         }
-        if let Some((at, addr)) = self.strings {
-            return draft.switch_table(at, addr);
+        match self.strings {
+            Strings::Moved((at, addr)) => draft.switch_table(at, addr),
+            Strings::Grows => {
+                let (at, addr) = (draft.image.strings.range.start, draft.image.strings.addr);
+                draft.fill_table(at)?;
+                draft.clear_behind_table(self.freed_until)?;
+                draft.switch_table(at, addr)
+            }
+            Strings::Kept => Ok(()),
         }
-        let (at, addr) = (draft.image.strings.range.start, draft.image.strings.addr);
-        draft.fill_table(at)?;
-        draft.clear_behind_table(self.freed_until)?;
-        draft.switch_table(at, addr)
+    }
+
+    /// The old place of `.dynstr`, if it moves.
+    pub(super) fn strings_left(&self, image: &Image<'_>) -> Option<Range<FileOffset>> {
+        matches!(self.strings, Strings::Moved(_)).then(|| image.strings.range.clone())
     }
 
     /// The block that program header `index` describes, if it moves, and its new place.
@@ -203,8 +245,11 @@ impl Packing {
         if self.dynamic.is_some() {
             draft.place_dynamic()?;
         }
-        let (at, addr) = self.strings.unwrap_or((draft.image.strings.range.start, draft.image.strings.addr));
-        draft.place_table(at, addr)
+        match self.strings {
+            Strings::Moved((at, addr)) => draft.place_table(at, addr),
+            Strings::Grows => draft.place_table(draft.image.strings.range.start, draft.image.strings.addr),
+            Strings::Kept => Ok(()),
+        }
     }
 }
 
@@ -229,7 +274,7 @@ fn evicted(
     };
     let fits = |blocks: &Vec<Block>| {
         let size = blocks.iter().fold(0u64, |sum, block| sum.saturating_add(block.len()));
-        let taken = |range: &std::ops::Range<FileOffset>| displaced.iter().any(|other| other.range == *range);
+        let taken = |range: &Range<FileOffset>| displaced.iter().any(|other| other.range == *range);
         let has_dynamic = blocks.iter().any(|block| block.is_dynamic(draft.image));
         let may_lie_here = !has_dynamic || region.writable && leaves_data();
         // patchelf wants the .dynstr of an executable at a fixed address where it is (see `slack`).

@@ -127,6 +127,7 @@ fn rule(rule: Rule) -> &'static str {
     match rule {
         Rule::Rpath(_) => "RPATH",
         Rule::LibraryPath => "LD_LIBRARY_PATH",
+        Rule::Note => "the resolution note",
         Rule::Runpath => "RUNPATH",
         Rule::Cache => "the cache",
         Rule::Default => "the default directories",

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::Path;
 
+use super::note;
 use super::screen::check_groups;
 use super::text::{Verbosity, Voice, harmless, likely_openers, name, reasons, search_path};
 use super::totals::Judgements;
@@ -100,6 +101,7 @@ pub(super) fn verdict_words(verdict: &Verdict) -> &'static str {
         Verdict::Finds => "has the driver's directory",
         Verdict::Misses => "LACKS the driver's directory",
         Verdict::FindsStub(_) => "has a STUB in front of the driver's directory",
+        Verdict::Misled(_) => "has the driver's directory, but a resolution note MISLEADS the loader",
         Verdict::NamesOnly | Verdict::NotALoader => "does not load the driver",
     }
 }
@@ -152,6 +154,9 @@ fn verdict_line(path: &Path, judged: &Judged) -> String {
         Verdict::Finds | Verdict::Misses => (verdict_words(&judged.verdict), now),
         Verdict::FindsStub(stub) => {
             (verdict_words(&judged.verdict), format!("{} comes first and holds a stub; {now}", harmless(stub)))
+        }
+        Verdict::Misled(said) => {
+            (verdict_words(&judged.verdict), format!("{now}; {}", note::misleads(said, judged.note.as_ref())))
         }
         Verdict::NamesOnly => ("names it only", likely_openers(&judged.openers)),
         Verdict::NotALoader => return format!("does not load the driver: {}", name(path)),

@@ -6,6 +6,7 @@ use super::audit::{OpeningRecord, opening_record};
 use super::gpu_code_json::CodeRecord;
 use super::json::{DriverRecord, EvidenceRecord, Text, evidence, verdict_name};
 use super::machine;
+use super::note::NoteRecord;
 use crate::decide::Tag;
 use crate::elf::NotCandidate;
 use crate::explain::{Entry, Explanation, Found, Library, Subject};
@@ -56,6 +57,8 @@ struct SubjectRecord {
     /// The entries of the search path that counts.
     search_path: Vec<EntryRecord>,
     /// A DT_RPATH beside a DT_RUNPATH.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resolution_note: Option<NoteRecord>,
     #[serde(skip_serializing_if = "Option::is_none")]
     ignored_rpath: Option<Text>,
     /// As `check` has it.
@@ -188,6 +191,7 @@ fn subject_record(subject: &Subject) -> SubjectRecord {
         evidence: evidence(&subject.detection),
         tag: subject.search.effective().map(|(tag, _)| tag),
         search_path: subject.entries.iter().map(entry_record).collect(),
+        resolution_note: subject.note.as_ref().map(NoteRecord::of),
         ignored_rpath: subject.search.runpath.as_ref().and(subject.search.rpath.as_deref()).map(Text::of),
         verdict: verdict_name(&subject.verdict),
         driver_directory: DriverRecord::of(&subject.driver_dir),
@@ -253,6 +257,7 @@ pub(super) fn rule(rule: Rule) -> &'static str {
     match rule {
         Rule::Rpath(_) => "rpath",
         Rule::LibraryPath => "ld-library-path",
+        Rule::Note => "resolution-note",
         Rule::Runpath => "runpath",
         Rule::Cache => "cache",
         Rule::Default => "default",
@@ -263,7 +268,7 @@ pub(super) fn rule(rule: Rule) -> &'static str {
 fn stage_record(stage: &Stage, subject: &Subject) -> StageRecord {
     let owner = match stage.rule {
         Rule::Rpath(index) => subject.chain.get(index),
-        Rule::Runpath => subject.chain.first(),
+        Rule::Runpath | Rule::Note => subject.chain.first(),
         _ => None,
     };
     let tries = stage.file.iter().chain(stage.directories.iter().flat_map(|directory| &directory.tries));

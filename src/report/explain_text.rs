@@ -5,10 +5,13 @@ use std::io::{self, Write};
 use object::elf;
 
 use super::check_text::verdict_words;
+use super::note::sends;
 use super::text::{evidence, harmless, name, quoted};
 use super::{audit, gpu_code, machine};
+use crate::check::Note;
 use crate::explain::{Entry, Explanation, Found, Library, MOST_ENTRIES, MOST_LIBRARIES, Subject};
 use crate::loader::{Directory, Dropped, Ending, Header, Outcome, Rule, Stage, Try};
+use crate::resolution::Reader;
 
 /// A line with what belongs under it.
 struct Node {
@@ -100,7 +103,20 @@ fn facts(subject: &Subject, out: &mut impl Write) -> io::Result<()> {
         let gone = if *exists { "" } else { ", which does not exist on this machine" };
         writeln!(out, "  its search path, as check judges it: {words}, {}{gone}", harmless(directory))?;
     }
+    if let Some(note) = &subject.note {
+        draw_below(&resolution_note(note), out)?;
+    }
     draw_below(&loader(subject), out)
+}
+
+fn resolution_note(note: &Note) -> Node {
+    let line = match &note.reader {
+        Reader::Reads(loader) => format!("resolution note, which {} asks before RUNPATH", name(loader)),
+        Reader::Ignores(loader) => format!("resolution note, which {} does not read", name(loader)),
+        Reader::Unknown => "resolution note; whether a loader reads it is not known".to_owned(),
+    };
+    let said = note.said.iter().map(|said| Node::leaf(sends(said)));
+    Node { line, children: said.collect() }
 }
 
 /// One entry of the search path: where it leads, and what is there.
@@ -196,6 +212,7 @@ fn rule(rule: Rule, subject: &Subject) -> String {
     match rule {
         Rule::Rpath(index) => format!("RPATH of {}", object(index)),
         Rule::LibraryPath => "LD_LIBRARY_PATH of this environment".to_owned(),
+        Rule::Note => format!("the resolution note of {}", object(0)),
         Rule::Runpath => format!("RUNPATH of {}", object(0)),
         Rule::Cache => format!("the cache {}", harmless(&subject.loader.built_in.cache)),
         Rule::Default => "the default directories".to_owned(),
@@ -266,6 +283,12 @@ fn notes(subject: &Subject) -> Vec<String> {
     if !subject.libraries.is_empty() && !subject.is_chain_whole && subject.search.runpath.is_none() {
         let what = "who loads this file is not known: RPATH of the objects that do, up to the executable, would be searched, too";
         notes.push(format!("{what}; --loaded-by names them"));
+    }
+    if let Some(Note { reader: Reader::Reads(_), .. }) = &subject.note
+        && subject.entries.iter().any(|entry| !entry.entry.starts_with(b"/nix/store/"))
+    {
+        let what = "a later revision of this loader ignores the resolution note, because RUNPATH has an entry outside the Nix store";
+        notes.push(format!("{what}; there RUNPATH alone decides"));
     }
     if subject.is_cut {
         notes.push(format!(

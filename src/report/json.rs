@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use super::note::NoteRecord;
 use super::text::harmless;
 use super::totals::{Judgements, Totals};
 use super::{Leniency, Status};
@@ -15,6 +16,7 @@ use crate::decide::{Current, Tag, entries};
 use crate::detect::{Detection, EvidenceKind, Purpose};
 use crate::fix::{self, Changed, Outcome};
 use crate::here::Here;
+use crate::plan::NoteOutcome;
 
 /// The version of the schema.
 pub const SCHEMA: u32 = 1;
@@ -168,6 +170,8 @@ struct CheckedFile {
     search_path: Option<SearchPath>,
     #[serde(skip_serializing_if = "Option::is_none")]
     stub: Option<Text>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resolution_note: Option<NoteRecord>,
     #[serde(flatten)]
     found: Found,
 }
@@ -183,6 +187,7 @@ pub fn check_json(report: &check::Report, leniency: Leniency) -> serde_json::Res
         reason: Some(reason),
         search_path: None,
         stub: None,
+        resolution_note: None,
         found: Found::default(),
     };
     let files = report.files.iter().map(|file| match &file.result {
@@ -209,7 +214,7 @@ pub fn check_json(report: &check::Report, leniency: Leniency) -> serde_json::Res
 pub(super) fn verdict_name(verdict: &Verdict) -> &'static str {
     match verdict {
         Verdict::Finds => "finds",
-        Verdict::Misses => "misses",
+        Verdict::Misses | Verdict::Misled(_) => "misses",
         Verdict::FindsStub(_) => "finds-stub",
         Verdict::NamesOnly => "names-only",
         Verdict::NotALoader => "not-a-loader",
@@ -229,6 +234,7 @@ fn judged_file(path: &Path, judged: &Judged) -> CheckedFile {
         reason: None,
         search_path: search_path.map(|(tag, path)| SearchPath { tag: *tag, search_path: Text::of_entries(path) }),
         stub,
+        resolution_note: judged.note.as_ref().map(NoteRecord::of),
         found: Found::of(&judged.detection, judged.broken_sections.as_deref(), &judged.openers),
     }
 }
@@ -260,6 +266,8 @@ struct ChangeRecord {
     growth: u64,
     inherits: bool,
     link_broken: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resolution_note: Option<NoteOutcome>,
 }
 
 impl ChangeRecord {
@@ -276,6 +284,7 @@ impl ChangeRecord {
             growth: changed.growth,
             inherits: decision.inherits,
             link_broken: changed.link_broken,
+            resolution_note: Some(changed.note).filter(|note| *note != NoteOutcome::None),
         }
     }
 }

@@ -8,6 +8,7 @@ mod gpu_code;
 mod gpu_code_json;
 mod json;
 mod machine;
+mod note;
 mod runpath;
 mod screen;
 mod text;
@@ -99,7 +100,7 @@ impl check::Report {
             Err(error) if leniency.forgives(error, file.named) => Status::Good,
             Err(error) => Status::of_error(error),
             Ok(Ok(judged)) => match judged.verdict {
-                Verdict::Misses | Verdict::FindsStub(_) => Status::Misses,
+                Verdict::Misses | Verdict::FindsStub(_) | Verdict::Misled(_) => Status::Misses,
                 Verdict::Finds | Verdict::NamesOnly | Verdict::NotALoader => Status::Good,
             },
             Ok(Err(_)) => Status::Good,

@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::path::Path;
 
+use super::note;
 use super::text::{harmless, name, old_search_path, problem, remarks, search_path};
 use super::{Status, Verbosity};
 use crate::Error;
@@ -57,7 +58,7 @@ pub fn runpath_text(
 
 fn changed_line(path: &Path, changed: &Changed, dry_run: bool) -> String {
     format!(
-        "{}: {}: {} -> {}; {}, +{} bytes{}",
+        "{}: {}: {} -> {}; {}, +{} bytes{}{}",
         if dry_run { "would change" } else { "changed" },
         name(path),
         old_search_path(&changed.old),
@@ -65,6 +66,7 @@ fn changed_line(path: &Path, changed: &Changed, dry_run: bool) -> String {
         changed.rung,
         changed.growth,
         remarks(changed.entry, changed.link_broken),
+        note::became(changed.note),
     )
 }
 

@@ -4,6 +4,7 @@ use std::path::{Component, Path};
 
 use anstyle::{AnsiColor, Style};
 
+use super::note;
 use super::text::{evidence_in_short, harmless, name, old_search_path, search_path, with_openers};
 use crate::check::{Judged, Verdict};
 use crate::fix::{Changed, Fixed};
@@ -136,18 +137,19 @@ pub(super) fn check_groups(rows: &[(&Path, &Judged)], screen: Screen) -> String 
 }
 
 fn check_group(rows: &[(&Path, &Judged)], screen: Screen) -> String {
-    const INDENT: usize = "  LACKS ".len();
+    const INDENT: usize = "  MISLED ".len();
     let package = rows.first().map_or(Path::new("."), |(path, _)| package_of(path));
     let cells: Vec<(String, String)> = rows.iter().map(|(path, judged)| (below(package, path), why(judged))).collect();
     let widest = widest(cells.iter().map(|(name, why)| (&**name, &**why)), INDENT, screen);
     let mut lines = format!("{}\n", screen.heading(&name(package)));
     for ((_, judged), (name, why)) in rows.iter().zip(&cells) {
         let (word, style) = match &judged.verdict {
-            Verdict::Finds => ("has  ", AnsiColor::Green.on_default()),
-            Verdict::Misses => ("LACKS", AnsiColor::Red.on_default().bold()),
-            Verdict::FindsStub(_) => ("STUB ", AnsiColor::Red.on_default().bold()),
-            Verdict::NamesOnly => ("names", Style::new().dimmed()),
-            Verdict::NotALoader => ("-    ", Style::new().dimmed()),
+            Verdict::Finds => ("has   ", AnsiColor::Green.on_default()),
+            Verdict::Misses => ("LACKS ", AnsiColor::Red.on_default().bold()),
+            Verdict::Misled(_) => ("MISLED", AnsiColor::Red.on_default().bold()),
+            Verdict::FindsStub(_) => ("STUB  ", AnsiColor::Red.on_default().bold()),
+            Verdict::NamesOnly => ("names ", Style::new().dimmed()),
+            Verdict::NotALoader => ("-     ", Style::new().dimmed()),
         };
         let (plain, painted) = (format!("  {word} "), format!("  {} ", screen.paint(style, word)));
         lines.push_str(&screen.file_lines(&plain, &painted, name, widest, why));
@@ -160,6 +162,7 @@ fn why(judged: &Judged) -> String {
     let evidence = evidence_in_short(&judged.detection);
     match &judged.verdict {
         Verdict::FindsStub(stub) => format!("{} comes first; {evidence}", harmless(stub)),
+        Verdict::Misled(said) => format!("its resolution note {}; {evidence}", note::sends(said)),
         Verdict::NamesOnly => evidence + &with_openers(&judged.openers),
         Verdict::NotALoader => "does not load the driver".to_owned(),
         Verdict::Finds | Verdict::Misses => evidence,

@@ -5,6 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::Leniency;
+use super::note;
 use super::screen::{Screen, fix_groups};
 use super::totals::Totals;
 use crate::Error;
@@ -340,6 +341,7 @@ fn changed_line(file: &fix::Fixed, changed: &Changed, dry_run: bool) -> String {
         line.push_str("; RPATH, because a RUNPATH would end the search path that it inherits");
     }
     line.push_str(&remarks(changed.entry, changed.link_broken));
+    line.push_str(note::became(changed.note));
     line
 }
 

@@ -105,7 +105,7 @@ impl Judgements {
             match &file.result {
                 Ok(Ok(judged)) => match judged.verdict {
                     Verdict::Finds => totals.finds += 1,
-                    Verdict::Misses | Verdict::FindsStub(_) => totals.misses += 1,
+                    Verdict::Misses | Verdict::FindsStub(_) | Verdict::Misled(_) => totals.misses += 1,
                     Verdict::NamesOnly | Verdict::NotALoader => {}
                 },
                 Ok(Err(_)) => {}

@@ -12,7 +12,8 @@ use crate::edit::{Done, Edited, Opened, Target, edit};
 use crate::elf::Image;
 use crate::facts::search_paths;
 use crate::links::{Mode, Protection, Way};
-use crate::plan::{EntryFor, Rung};
+use crate::plan::{EntryFor, NoteOutcome, Rung};
+use crate::resolution::{ThisMachine, renewal};
 use crate::source::{Links, Source};
 use crate::walk::{self, Exclude, for_each_file, walk};
 
@@ -77,6 +78,8 @@ pub struct Changed {
     pub entry: EntryFor,
     /// Bytes that the file grew by.
     pub growth: u64,
+    /// What became of the resolution note.
+    pub note: NoteOutcome,
     /// Whether a copy took the file's name.
     pub link_broken: bool,
 }
@@ -139,7 +142,8 @@ fn change_file(found: &walk::Found<()>, options: &Options) -> Result<(Outcome, b
         let image = Image::read(opened.bytes())?.map_err(Error::NotCandidate)?;
         let old = search_paths(&image);
         let new = new_path(&image, &old, options);
-        let changes = changes(&old, new.as_ref().map(|(tag, path)| (*tag, path.as_slice())));
+        let wanted = new.as_ref().map(|(tag, path)| (*tag, path.as_slice()));
+        let changes = changes(&old, wanted, renewal(&image, wanted, &ThisMachine));
         if let Some(reason) = image.ruled_out().filter(|_| new.is_some() && !changes.is_empty()) {
             return Err(Error::NotCandidate(reason));
         }
@@ -155,8 +159,8 @@ fn change_file(found: &walk::Found<()>, options: &Options) -> Result<(Outcome, b
     let Done { edited, taken_back } = edit(opened, &changes, target, options.durability)?;
     let link_broken = way == Way::Copy;
     let outcome = match edited {
-        Some(Edited { rung, entry, growth }) => {
-            Outcome::Changed(Changed { old, new, rung, entry, growth, link_broken })
+        Some(Edited { rung, entry, growth, note }) => {
+            Outcome::Changed(Changed { old, new, rung, entry, growth, note, link_broken })
         }
         None => Outcome::AlreadyRight(new),
     };

@@ -11,18 +11,19 @@ use object::elf;
 
 use crate::decide::{Current, Tag, entries, same_directory_key};
 use crate::elf::{Image, MAGIC};
-use crate::plan::Change;
+use crate::plan::{Change, NoteChange};
 
-/// The changes from what a file has to `wanted`; `None`: no search path. Each is a file that loads.
-pub fn changes(now: &Current, wanted: Option<(Tag, &[u8])>) -> Vec<Change> {
+/// The changes from what a file has to `wanted`; `None`: no search path. Each is a file that loads. `note` is what
+/// becomes of the resolution note with the wanted path.
+pub fn changes(now: &Current, wanted: Option<(Tag, &[u8])>, note: NoteChange) -> Vec<Change> {
     match wanted {
         Some(_) if wanted == now.effective() && (now.runpath.is_none() || now.rpath.is_none()) => Vec::new(),
-        Some((tag, path)) => vec![Change { tag, path: Some(path.to_vec()) }],
+        Some((tag, path)) => vec![Change { tag, path: Some(path.to_vec()), note }],
         None => {
             // The one that loaders ignore beside the other goes first.
             let tags = [(Tag::Rpath, &now.rpath), (Tag::Runpath, &now.runpath)];
             let there = tags.into_iter().filter(|(_, path)| path.is_some());
-            there.map(|(tag, _)| Change { tag, path: None }).collect()
+            there.map(|(tag, _)| Change { tag, path: None, note: NoteChange::Drop }).collect()
         }
     }
 }
@@ -146,11 +147,15 @@ mod tests {
     fn both_tags_go_the_ignored_one_first() {
         let both = Current { runpath: Some(b"/a".to_vec()), rpath: Some(b"/b".to_vec()) };
         let tags = |changes: Vec<Change>| changes.iter().map(|change| change.tag).collect::<Vec<_>>();
-        assert_eq!(tags(changes(&both, None)), [Tag::Rpath, Tag::Runpath]);
-        assert_eq!(tags(changes(&both, Some((Tag::Runpath, b"/a")))), [Tag::Runpath], "the other one must go");
+        assert_eq!(tags(changes(&both, None, NoteChange::Drop)), [Tag::Rpath, Tag::Runpath]);
+        assert_eq!(
+            tags(changes(&both, Some((Tag::Runpath, b"/a")), NoteChange::Drop)),
+            [Tag::Runpath],
+            "the other one must go"
+        );
         let one = Current { runpath: Some(b"/a".to_vec()), rpath: None };
-        assert!(changes(&one, Some((Tag::Runpath, b"/a"))).is_empty());
-        assert_eq!(tags(changes(&one, Some((Tag::Rpath, b"/a")))), [Tag::Rpath]);
-        assert!(changes(&Current::default(), None).is_empty());
+        assert!(changes(&one, Some((Tag::Runpath, b"/a")), NoteChange::Drop).is_empty());
+        assert_eq!(tags(changes(&one, Some((Tag::Rpath, b"/a")), NoteChange::Drop)), [Tag::Rpath]);
+        assert!(changes(&Current::default(), None, NoteChange::Drop).is_empty());
     }
 }

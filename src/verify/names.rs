@@ -27,11 +27,12 @@ const STRING_TAGS: [u64; 7] =
 pub(super) fn check(
     (original, before): (&Overlay<'_>, &Reading),
     (planned, after): (&Overlay<'_>, &Reading),
+    erased: &[Range<u64>],
     plan: &Plan,
 ) -> Result<(), String> {
     let (was, is) = (Side { file: original, tables: before }, Side { file: planned, tables: after });
     for table in &plan.moves {
-        check_moved(&was, &is, table)?;
+        check_moved(&was, &is, erased, table)?;
     }
     let mut offsets: BTreeSet<u64> = BTreeSet::new();
     offsets.extend(before.dynamic.iter().filter(|(tag, _)| STRING_TAGS.contains(tag)).map(|(_, value)| *value));
@@ -213,8 +214,8 @@ fn changed_strings(was: &Side<'_, '_>, is: &Side<'_, '_>, plan: &Plan) -> Vec<Ra
     ranges
 }
 
-/// A table that moved has the same bytes, but for values of symbols.
-fn check_moved(was: &Side<'_, '_>, is: &Side<'_, '_>, table: &Move) -> Result<(), String> {
+/// A table that moved has the same bytes, but for values of symbols and for what has been `erased`.
+fn check_moved(was: &Side<'_, '_>, is: &Side<'_, '_>, erased: &[Range<u64>], table: &Move) -> Result<(), String> {
     let strings = was.tables.value(dynamic::DT_STRTAB).and_then(|addr| was.tables.offset_of(addr));
     let is_compared_otherwise =
         Some(table.from.start.0) == strings || table.from.start.0 == was.tables.dynamic_range.start;
@@ -222,7 +223,12 @@ fn check_moved(was: &Side<'_, '_>, is: &Side<'_, '_>, table: &Move) -> Result<()
     if is_compared_otherwise {
         return Ok(());
     }
-    let (old, new) = (was.file.read(table.from.start.0, len)?, is.file.read(table.to.0, len)?);
+    let (mut old, new) = (was.file.read(table.from.start.0, len)?, is.file.read(table.to.0, len)?);
+    for ((at, old), new) in (table.from.start.0..).zip(&mut old).zip(&new) {
+        if *new == 0 && erased.iter().any(|range| range.contains(&at)) {
+            *old = 0;
+        }
+    }
     let symbols = was.tables.value(dynamic::DT_SYMTAB).and_then(|addr| was.tables.offset_of(addr));
     let sections = was.tables.sections.iter().filter(|section| matches!(section.sh_type, SHT_DYNSYM | SHT_SYMTAB));
     let mut symbols = symbols.into_iter().chain(sections.map(|section| section.sh_offset));

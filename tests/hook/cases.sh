@@ -15,11 +15,11 @@ source "$root/nix/tests/common.sh"
 
 # --- what the cases stand on -----------------------------------------------------------------
 
-# Writes the hooks with their substitutions: ./auto, ./functions, ./compat, and ./rival.
+# Writes the hooks with their substitutions: ./auto, ./functions, ./compat, and ./rival, ./notes.
 write_hooks() {
   local name file
   for name in auto=hook/auto-add-driver-runpath functions=hook/driver-runpath \
-    compat=hook/auto-add-cuda-compat-runpath rival=nix/tests/rival; do
+    compat=hook/auto-add-cuda-compat-runpath rival=nix/tests/rival notes=nix/tests/notes; do
     file=${name%%=*}/nix-support
     mkdir -p "$file"
     sed -e "s|@driverRunpath@|$BINARY|" -e "s|@libcudaPath@|/jetson-cuda_compat-1/compat|" \
@@ -35,7 +35,7 @@ write_hooks() {
 build() {
   mkdir -p top
   env -i path="$PATH" NIX_BUILD_TOP="$PWD/top" out="$PWD/out" driverLink="$driverLink" \
-    nativeBuildInputs="$PWD/auto" "$@" "${BASH:-bash}" -e -c \
+    notesPatchelf="${DRIVER_RUNPATH_PATCHELF-}" nativeBuildInputs="$PWD/auto" "$@" "${BASH:-bash}" -e -c \
     "source '$root/nix/tests/common.sh'; source '$root/nix/tests/standin.sh'"
 }
 
@@ -205,6 +205,83 @@ the_old_name_of_the_opt_out_works_and_says_so() {
   source_hooks auto 2>said
   expect "driverRunpathByHand|" "$(entries)"
   grep -q "dontUseAutoAddOpenGLRunpath is deprecated" said
+}
+
+# --- beside the hook that writes resolution notes ----------------------------------------------
+
+# expect_note FILE ELEMENT: the resolution note has the element, and is what a fresh one would be.
+expect_note() {
+  local note
+  note=$(readelf -p .note.nixos.ldcache "$1")
+  [[ $note == *"$2"* ]] || expect "$2" "$note" "the note of $1"
+  "$BINARY" patchelf --build-resolution-cache "$1"
+  # shellcheck disable=SC2086 # a program and its arguments
+  ${DRIVER_RUNPATH_PATCHELF:-$BINARY patchelf} --build-resolution-cache "$1"
+}
+
+the_hook_stays_in_front_of_the_one_that_writes_notes() {
+  source_hooks auto functions notes
+  _registerGenerateLDCache
+  driverRunpathLast
+  expect "driverRunpathByHand|autoFixElfFiles addDriverRunpath|_generateLDCacheAllOutputs|" "$(entries)"
+  postFixupHooks+=(rival)
+  driverRunpathLast
+  expect "rival|driverRunpathByHand|autoFixElfFiles addDriverRunpath|_generateLDCacheAllOutputs|" "$(entries)"
+}
+
+# needs: cc patchelf readelf
+the_note_says_what_the_search_path_means_in_every_order_of_hooks() {
+  library lib/liba.so
+  local order registers
+  for order in "auto notes rival" "auto rival notes" "notes auto rival" "notes rival auto" "rival auto notes" \
+    "rival notes auto"; do
+    for registers in source phase preFixup; do
+      rm -rf out
+      # shellcheck disable=SC2086 # a list of words
+      build installPhase="cp -r $PWD/lib \$out" rivalRegisters="$registers" \
+        nativeBuildInputs="$(printf "$PWD/%s " $order)"
+      expect "RUNPATH $driverLink/lib:/rival" "$(search_path out/liba.so)" "$order, $registers"
+      expect_note out/liba.so "?$driverLink/lib:?/rival"
+    done
+  done
+}
+
+# Linked against a stub, a note leads to it whatever the search path is.
+# needs: cc patchelf readelf
+a_note_that_was_written_before_is_renewed() {
+  plain_library cuda/lib/stubs/libcuda.so.1 -Wl,-soname,libcuda.so.1
+  library lib/liba.so -Wl,--no-as-needed cuda/lib/stubs/libcuda.so.1 -Wl,-rpath,"$PWD/cuda/lib/stubs:/one"
+  cp -r lib theirs
+  "$BINARY" patchelf --build-resolution-cache theirs/liba.so
+  grep -q "=$PWD/cuda/lib/stubs/libcuda.so.1" theirs/liba.so
+  local order
+  for order in "$PWD/auto $PWD/notes" "$PWD/notes $PWD/auto"; do
+    rm -rf out
+    build installPhase="cp -r $PWD/lib \$out" nativeBuildInputs="$order" notesRegister=fixupOutput
+    expect "RUNPATH $driverLink/lib:/one" "$(search_path out/liba.so)"
+    expect_note out/liba.so "?$driverLink/lib:?/one"
+    fails grep -q cuda/lib/stubs out/liba.so
+  done
+}
+
+# needs: cc patchelf readelf
+what_is_done_by_hand_is_done_before_the_note_is_written() {
+  library lib/liba.so -Wl,-rpath,/one
+  local register
+  for register in "" fixupOutput; do
+    rm -rf out top
+    build installPhase="cp -r $PWD/lib \$out" nativeBuildInputs="$PWD/functions $PWD/notes" \
+      notesRegister=$register postFixup="addDriverRunpath \$out/liba.so"
+    expect "RUNPATH $driverLink/lib:/one" "$(search_path out/liba.so)"
+    expect_note out/liba.so "?$driverLink/lib:?/one"
+  done
+}
+
+# needs: cc patchelf readelf
+cuda_compat_comes_first_in_the_note_as_well() {
+  library lib/liba.so
+  build installPhase="cp -r $PWD/lib \$out" nativeBuildInputs="$PWD/notes $PWD/compat"
+  expect_note out/liba.so "?/jetson-cuda_compat-1/compat:?$driverLink/lib"
 }
 
 # --- outputs ----------------------------------------------------------------------------------

@@ -8,8 +8,9 @@ use std::process::Command;
 use driver_runpath::apply::Durability;
 use driver_runpath::decide::Tag;
 use driver_runpath::elf::Image;
+use driver_runpath::fixtures::{Access, Entry, Header, Load, Part, Resolution, Spec};
 use driver_runpath::journal::{Journal, Undo};
-use driver_runpath::plan::{Change, Plan, Step, plan};
+use driver_runpath::plan::{Change, NoteChange, NoteOutcome, Plan, Step, plan};
 use libtest_mimic::Trial;
 
 use super::Done;
@@ -22,6 +23,7 @@ pub fn trials() -> Vec<Trial> {
     vec![
         Trial::test("a_journal_made_from_a_real_one_by_changes_is_not_obeyed", forged),
         Trial::test("a_journal_that_belongs_to_another_file_is_not_obeyed", foreign),
+        Trial::test("an_interrupted_edit_of_a_resolution_note_is_taken_back", with_a_note),
         Trial::test("a_payload_that_ends_with_an_interrupted_library_stays", payload),
         Trial::test("an_interrupted_edit_of_a_file_that_loads_no_driver_is_taken_back_and_told", not_a_loader),
         Trial::test("a_dry_run_and_the_input_of_an_output_keep_an_interrupted_edit", kept),
@@ -41,7 +43,11 @@ pub struct Interrupted {
 
 impl Interrupted {
     pub fn of(original: Vec<u8>, path: &[u8], durability: Durability) -> Self {
-        let change = Change { tag: Tag::Runpath, path: Some(path.to_vec()) };
+        Self::of_change(original, path, NoteChange::Drop, durability)
+    }
+
+    fn of_change(original: Vec<u8>, path: &[u8], note: NoteChange, durability: Durability) -> Self {
+        let change = Change { tag: Tag::Runpath, path: Some(path.to_vec()), note };
         let plan = plan(&Image::parse(&original).expect("sound").expect("dynamic"), &change).expect("a rung fits");
         let undo = Undo::of_bytes(&original, &plan, durability).expect("edits in the file");
         Self { original, plan, undo }
@@ -171,6 +177,48 @@ fn foreign() -> Done {
             let taken = obeyed(&bytes);
             same(taken.is_none_or(|undone| undone == sample.original), true, "a foreign journal is obeyed")?;
         }
+    }
+    Ok(())
+}
+
+/// The note goes, says something else, or is new, with a descriptor of more than one block.
+fn with_a_note() -> Done {
+    let with = |descriptor: &[u8]| {
+        let note = Resolution { owner: b"NixOS\0".into(), descriptor: descriptor.into() };
+        let mut spec = Spec { resolution: vec![note], ..Spec::default() };
+        spec.dynamic.insert(0, Entry::RunPath("/opt/old/with/a/name/longer/than/the/new/search/path".into()));
+        spec.loads.push(Load::new(Access::Read, [Part::ResolutionNote(0)]));
+        spec.headers.push(Header::Note(Part::ResolutionNote(0)));
+        spec.build()
+    };
+    let without = || {
+        let mut spec = Spec::default();
+        spec.dynamic.insert(0, Entry::RunPath("/opt/old".into()));
+        spec.headers.push(Header::Null);
+        spec.headers.push(Header::Null);
+        spec.build()
+    };
+    let old: &[u8] = b"libcuda.so.1\0=/nix/store/stubs/lib/stubs/libcuda.so.1\0\0";
+    let long = [b"libx.so\0=/", &[b'n'; 6000][..], b"/libx.so\0\0"].concat();
+    let path: &[u8] = b"/run/opengl-driver/lib:/opt/old";
+    let cases = [
+        (with(old)?, path, NoteChange::Drop, NoteOutcome::Dropped),
+        (with(old)?, path, NoteChange::Renew(b"libcuda.so.1\0?/opt/old\0\0".to_vec()), NoteOutcome::Renewed),
+        (with(old)?, path, NoteChange::Renew(long.clone()), NoteOutcome::Renewed),
+        (without()?, b"/opt/old", NoteChange::Write(long), NoteOutcome::Written),
+    ];
+    for (original, path, note, outcome) in cases {
+        let sample = Interrupted::of_change(original, path, note, Durability::Process);
+        same(sample.plan.note, outcome, "what becomes of the note")?;
+        for edits in 0..=sample.plan.edits.len() {
+            let undone = obeyed(&sample.after(edits));
+            same(undone.as_ref() == Some(&sample.original), true, &format!("{outcome:?}, {edits} edits: taken back"))?;
+        }
+        // With what another note would say, it is no edit of ours.
+        let mut forged = sample.undo.clone();
+        forged.change.note = NoteChange::Renew(b"libcuda.so.1\0=/another/place\0\0".to_vec());
+        let forged = Interrupted { undo: forged, original: sample.original, plan: sample.plan };
+        same(obeyed(&forged.half()), None, &format!("{outcome:?} with another note"))?;
     }
     Ok(())
 }

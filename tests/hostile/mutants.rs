@@ -206,7 +206,7 @@ fn change_tail(bytes: &mut Vec<u8>, numbers: &mut Numbers) {
         _ => {
             let place = Undo::place(bytes.len() as u64).unwrap_or_default() as usize;
             bytes.resize(place, 0);
-            let change = driver_runpath::plan::Change { tag: driver_runpath::decide::Tag::Runpath, path: None };
+            let change = super::support::generated::change(driver_runpath::decide::Tag::Runpath, None);
             let ranges = vec![(numbers.below(place) as u64, driver_runpath::journal::Old::Bytes(vec![7; 9]))];
             let undo =
                 Undo { old_len: numbers.below(place + 1) as u64, change, durability: Durability::Process, ranges };

@@ -9,7 +9,7 @@ use std::process::Command;
 use driver_runpath::Error;
 use driver_runpath::decide::Tag;
 use driver_runpath::elf::Image;
-use driver_runpath::plan::{Change, Content, Edit, Plan, Step, plan};
+use driver_runpath::plan::{Change, Content, Edit, NoteChange, Plan, Step, plan};
 use driver_runpath::verify::verify;
 use goblin::elf::dynamic::*;
 use libtest_mimic::{Failed, Trial};
@@ -110,7 +110,7 @@ fn versions_stay(damage: Damage) -> Done {
 }
 
 fn planned(bytes: &[u8], path: &str) -> Result<Plan, Failed> {
-    let change = Change { tag: Tag::Runpath, path: Some(path.into()) };
+    let change = Change { tag: Tag::Runpath, path: Some(path.into()), note: NoteChange::Drop };
     let image = Image::parse(bytes)?.map_err(|reason| format!("not a candidate: {reason}"))?;
     plan(&image, &change).map_err(|refusal| refusal.to_string().into())
 }

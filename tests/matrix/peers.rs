@@ -226,7 +226,7 @@ fn says(lab: &Lab, file: &Path) -> Result<String, Failed> {
 fn set(file: &Path, path: &str) -> Result<Rung, Failed> {
     let before = fs::read(file)?;
     let image = Image::parse(&before)?.map_err(|reason| format!("not a candidate: {reason}"))?;
-    let change = Change { tag: Tag::Runpath, path: Some(path.as_bytes().to_vec()) };
+    let change = Change { tag: Tag::Runpath, path: Some(path.as_bytes().to_vec()), note: Default::default() };
     let plan = plan(&image, &change).map_err(|refusal| refusal.to_string())?;
     verify(&before, &plan)?;
     apply(&fs::OpenOptions::new().read(true).write(true).open(file)?, &plan, Durability::Process)?;

@@ -131,7 +131,7 @@ impl Bench<'_> {
     /// Sets one search path; says whether it could be placed.
     fn step(&self, path: &str, number: i32, found: i32) -> Result<bool, Failed> {
         let before = fs::read(&self.file)?;
-        let change = Change { tag: self.tag, path: Some(path.as_bytes().to_vec()) };
+        let change = Change { tag: self.tag, path: Some(path.as_bytes().to_vec()), note: Default::default() };
         let image = Image::parse(&before)?.map_err(|reason| format!("not a candidate: {reason}"))?;
         let plan = match plan(&image, &change) {
             Ok(plan) => plan,

@@ -147,7 +147,7 @@ impl<'a> Bench<'a> {
         let tag = readelf_runpath(file).ok_or("no search path")?.0;
         let tag =
             if tag == "RPATH" { driver_runpath::decide::Tag::Rpath } else { driver_runpath::decide::Tag::Runpath };
-        let plan = plan(&image, &Change { tag, path: Some(path.clone()) })?;
+        let plan = plan(&image, &Change { tag, path: Some(path.clone()), note: Default::default() })?;
         self.tally.grew(plan.rung, "ours", after.len().saturating_sub(before.len()));
         let text = String::from_utf8_lossy(&path).into_owned();
         let formatelf = std::env::var("FORMATELF").ok();

@@ -2,24 +2,28 @@
 //! the fuzz targets share it.
 
 use super::prefixes;
-use super::referee::{self, Expect, judge};
+use super::referee::{self, Expect, judge, judge_note};
 use driver_runpath::decide::{Current, Policy, Tag, decide};
 use driver_runpath::elf::Image;
 use driver_runpath::facts::search_paths;
 use driver_runpath::fixtures::{Bytes, Entropy, Entry, Part, Sections, Spec};
-use driver_runpath::plan::{Change, EntryFor, Plan, Rung, plan};
+use driver_runpath::plan::{Change, EntryFor, NoteChange, NoteOutcome, Plan, Rung, plan};
 use driver_runpath::verify::verify;
 use goblin::elf::program_header::{PT_LOAD, PT_NULL};
 use object::read::elf::{Dyn, FileHeader, ProgramHeader};
 
 /// Bytes that decide one case.
-pub const ENTROPY: usize = Spec::ENTROPY + 16;
+pub const ENTROPY: usize = Spec::ENTROPY + WISH;
+
+/// Those of them that decide what is asked for.
+const WISH: usize = 20;
 
 /// A file and the search path that it shall get.
 #[derive(Clone, Debug)]
 pub struct Case {
     pub spec: Spec,
     pub wish: Wish,
+    pub note: NoteChange,
 }
 
 /// What is asked for.
@@ -36,10 +40,37 @@ pub enum Wish {
 impl Case {
     /// Reads a case off any bytes. The wish comes first, so that a small input still has one.
     pub fn of(bytes: &[u8]) -> Self {
-        let (wish, spec) = bytes.split_at(bytes.len().min(16));
+        let (wish, spec) = bytes.split_at(bytes.len().min(WISH));
         let spec = Spec::from_entropy(spec);
-        let wish = Wish::draw(&spec, &mut Entropy::new(wish));
-        Self { spec, wish }
+        let mut from = Entropy::new(wish);
+        let wish = Wish::draw(&spec, &mut from);
+        let note = draw_note(&spec, &mut from);
+        let paths = spec.dynamic.iter().filter(|entry| matches!(entry, Entry::RunPath(_) | Entry::RPath(_))).count();
+        let kept = spec.dynamic.iter().filter(|_| paths == 1).find_map(|entry| match entry {
+            Entry::RunPath(path) => Some((Tag::Runpath, path.clone())),
+            Entry::RPath(path) => Some((Tag::Rpath, path.clone())),
+            _ => None,
+        });
+        // A new note is a change of its own.
+        match (&note, kept) {
+            (NoteChange::Write(_), Some((tag, path))) => Self { spec, wish: Wish::Exactly(tag, path), note },
+            (NoteChange::Write(_), None) => Self { spec, wish, note: NoteChange::Drop },
+            _ => Self { spec, wish, note },
+        }
+    }
+}
+
+/// What becomes of the resolution note. The plan takes any descriptor.
+fn draw_note(spec: &Spec, from: &mut Entropy<'_>) -> NoteChange {
+    let old = spec.resolution.first().map(|note| note.descriptor.to_vec());
+    let descriptor = |len: usize| [b"libx.so\0=/", &vec![b'n'; len][..], b"/libx.so\0\0"].concat();
+    match from.below(6) {
+        0 => NoteChange::Drop,
+        1 => NoteChange::Renew(old.unwrap_or_default()),
+        2 => NoteChange::Renew(descriptor(usize::from(from.byte()))),
+        3 => NoteChange::Renew(descriptor(from.below(6000) as usize)),
+        _ if spec.resolution.is_empty() => NoteChange::Write(descriptor(usize::from(from.byte()))),
+        _ => NoteChange::Renew(descriptor(1)),
     }
 }
 
@@ -91,7 +122,7 @@ impl Wish {
 
 /// The one place that makes a [`Change`].
 pub fn change(tag: Tag, path: Option<Vec<u8>>) -> Change {
-    Change { tag, path }
+    Change { tag, path, note: NoteChange::Drop }
 }
 
 /// Linux reads no more program headers than fit 64 KiB; of a file with more, nothing is said but that.
@@ -109,7 +140,7 @@ pub enum Taken {
     /// No rung fits.
     Refused(Why),
     /// Which rung; whether an entry was given up, or the table moved.
-    Planned(Rung, Source),
+    Planned(Rung, Source, NoteOutcome),
 }
 
 /// Why a file is refused, where what the planner says is what another parser finds.
@@ -211,7 +242,8 @@ pub fn check(case: &Case) -> Result<Taken, String> {
             None => return Ok(Taken::NoChange),
         },
     };
-    let plan = match plan(&image, &change) {
+    let note = if change.path.is_some() { case.note.clone() } else { NoteChange::Drop };
+    let plan = match plan(&image, &Change { note, ..change }) {
         Ok(plan) => plan,
         Err(refusal) => return Why::of(&refusal.to_string(), &file).map(Taken::Refused),
     };
@@ -224,7 +256,7 @@ pub fn check(case: &Case) -> Result<Taken, String> {
     settled(&after, case, &plan, &wanted).map_err(fail)?;
     let symbols = case.spec.symbols.len() as u64 + 1;
     prefixes::check(&file, &plan, wanted.effective().map(|(_, path)| path), symbols).map_err(fail)?;
-    Ok(Taken::Planned(plan.rung, plan.entry.into()))
+    Ok(Taken::Planned(plan.rung, plan.entry.into(), plan.note))
 }
 
 /// What the file says after `change`. A tag that goes leaves the other one in force.
@@ -237,6 +269,14 @@ pub fn wanted(old: &Current, change: &Change) -> Current {
     }
 }
 
+/// The descriptor that a right note has.
+pub fn note_of(change: &Change) -> Option<&[u8]> {
+    match &change.note {
+        NoteChange::Drop => None,
+        NoteChange::Renew(descriptor) | NoteChange::Write(descriptor) => Some(descriptor),
+    }
+}
+
 /// What is true of every plan for every file, generated or not: the second parser and the referee accept it.
 pub fn check_plan(file: &[u8], plan: &Plan, wanted: &Current, symbols_end: bool) -> Result<(), String> {
     verify(file, plan).map_err(|error| error.to_string())?;
@@ -245,7 +285,8 @@ pub fn check_plan(file: &[u8], plan: &Plan, wanted: &Current, symbols_end: bool)
     if new_len != plan.new_len {
         return Err(format!("the file has {new_len} bytes instead of {}", plan.new_len));
     }
-    if matches!(plan.rung, Rung::Slot | Rung::Slack | Rung::Evict | Rung::Drop) && new_len != old_len {
+    let may_grow = matches!(plan.note, NoteOutcome::Renewed | NoteOutcome::Written);
+    if matches!(plan.rung, Rung::Slot | Rung::Slack | Rung::Evict | Rung::Drop) && new_len != old_len && !may_grow {
         return Err(format!("the file grew by {} bytes", new_len - old_len));
     }
     let expect = wanted.effective().map_or(Expect { tag: None, search_path: None }, |(tag, path)| {
@@ -254,6 +295,7 @@ pub fn check_plan(file: &[u8], plan: &Plan, wanted: &Current, symbols_end: bool)
     });
     let mut objections = judge(file, &after, &expect);
     objections.retain(|objection| symbols_end || objection.rule != 8);
+    objections.extend(judge_note(file, &after, note_of(&plan.change)));
     if objections.is_empty() {
         return Ok(());
     }
@@ -278,7 +320,9 @@ fn settled(after: &[u8], case: &Case, made: &Plan, wanted: &Current) -> Result<(
         return Ok(());
     }
     // Even if it were planned again, it would not grow.
-    let again = plan(&image, &made.change).map_err(|refusal| format!("the same change is refused: {refusal}"))?;
+    let note = note_of(&made.change).map_or(NoteChange::Drop, |descriptor| NoteChange::Renew(descriptor.to_vec()));
+    let again = plan(&image, &Change { note, ..made.change.clone() })
+        .map_err(|refusal| format!("the same change is refused: {refusal}"))?;
     let growth = again.new_len - after.len() as u64;
     if growth == 0 { Ok(()) } else { Err(format!("the same change once more grows the file by {growth} bytes")) }
 }

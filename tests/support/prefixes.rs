@@ -2,7 +2,8 @@
 //!
 //! The reading is the referee's, by the way of a loader: program headers, `PT_DYNAMIC`'s address, `DT_*` addresses.
 
-use super::referee::{Dynamic, Image, Segment};
+use super::generated::note_of;
+use super::referee::{self, Dynamic, Image, Segment};
 use driver_runpath::plan::Plan;
 use goblin::elf::dynamic::*;
 use goblin::elf::program_header::{PT_INTERP, PT_LOAD};
@@ -11,6 +12,8 @@ use goblin::elf::program_header::{PT_INTERP, PT_LOAD};
 #[derive(Debug, PartialEq, Eq)]
 struct View {
     path: Option<Vec<u8>>,
+    /// What the resolution note says.
+    note: Option<Vec<u8>>,
     rest: Rest,
 }
 
@@ -47,6 +50,12 @@ pub fn check(file: &[u8], plan: &Plan, new: Option<&[u8]>, symbols: u64) -> Resu
         let rest = Rest { loads: before.rest.loads, ..after.rest };
         if rest != before.rest {
             return Err(fail(format!("a loader reads {rest:?} instead of {:?}", before.rest)));
+        }
+        // The old note is right with the old path only, the new one with the new path; none with any.
+        let is_old_pair = after.path == before.path && after.note == before.note;
+        let is_new_pair = after.path == new && after.note.as_deref() == note_of(&plan.change);
+        if after.note.is_some() && !is_old_pair && !is_new_pair {
+            return Err(fail("the resolution note is not that of the search path".into()));
         }
         if after.path == new {
             is_new = true;
@@ -104,6 +113,7 @@ fn view(file: &[u8], sizes: &Sizes) -> Result<View, String> {
     let interpreter = image.segment(PT_INTERP).and_then(|s| image.at(s.vaddr, s.filesz)).map(<[u8]>::to_vec);
     Ok(View {
         path,
+        note: referee::descriptor(&image).map(<[u8]>::to_vec),
         rest: Rest {
             needed,
             names: names.to_vec(),

@@ -125,11 +125,10 @@ impl Ledger<'_, '_> {
         if !moved {
             return Err(name);
         }
-        let is_zero =
-            || self.after.image.slice(part.start, part.end - part.start).is_some_and(|b| b.iter().all(|b| *b == 0));
-        // What no loader reads leaves zeros where it makes way for a segment that grows.
-        let was_loaded = image.is_mapped(part.start);
-        if self.is_newcomer(part) || self.is_padding_now(owner, part) || !was_loaded && is_zero() {
+        // Code may reach the dynamic table at the place that the linker gave it; all else is read there by nobody any more.
+        let is_dynamic = self.before.dynamic.as_ref().is_some_and(|d| d.offset == owner.range.start);
+        let is_left = !is_dynamic && self.is_zeroed(part);
+        if self.is_newcomer(part) || self.is_padding_now(owner, part) || is_left {
             return Ok(());
         }
         Err(format!("the old place of {name}, and nothing moved there"))
@@ -151,7 +150,7 @@ impl Ledger<'_, '_> {
     fn excuse_string(&self, part: &Range<u64>, moved: bool) -> Result<(), String> {
         let is_path = self.paths.iter().any(|p| p.start <= part.start && part.end <= p.end);
         // The abandoned copy is read by nobody.
-        if moved && (is_path || self.is_newcomer(part)) {
+        if moved && (is_path || self.is_zeroed(part) || self.is_newcomer(part)) {
             return Ok(());
         }
         if moved {
@@ -198,6 +197,12 @@ impl Ledger<'_, '_> {
         } else {
             Err("bytes that no header owns, but which are not empty".into())
         }
+    }
+
+    /// Whether all that changed here is zero now.
+    fn is_zeroed(&self, part: &Range<u64>) -> bool {
+        let byte = |file: &File, at: u64| file.image.bytes.get(at as usize).copied();
+        part.clone().all(|at| byte(self.after, at) == Some(0) || byte(self.after, at) == byte(self.before, at))
     }
 
     /// Whether something lives here now that did not before.

@@ -371,6 +371,12 @@ impl<'a> Image<'a> {
         name().map_or_else(|| format!("section {index}"), text)
     }
 
+    /// The section that has the names of sections, and its number.
+    pub fn names_section(&self) -> Option<(usize, Section)> {
+        let index = usize::try_from(self.names).ok()?;
+        Some((index, *self.sections.get(index)?))
+    }
+
     /// The end of what the headers describe; bytes behind it are a payload or stray.
     pub fn image_end(&self) -> u64 {
         let segments = self.segments.iter().map(|s| s.file_range().end);

@@ -1,4 +1,4 @@
-//! The referee: judges an edited ELF file against the original, by the ten rules.
+//! The referee: judges an edited ELF file against the original, by the eleven rules.
 //!
 //! It shares no code with the editor, and reads both files word by word. Two byte images
 //! cannot show rule 6 (`strip` afterwards), rule 7 (a second run) and rule 9 (mode, owner,
@@ -8,6 +8,7 @@ mod bytes;
 mod dynamic;
 mod image;
 mod leftovers;
+mod note;
 mod pieces;
 mod sections;
 mod segments;
@@ -15,6 +16,7 @@ mod tables;
 
 pub use dynamic::Dynamic;
 pub use image::{Image, Section, Segment};
+pub use note::{descriptor, judge_note};
 pub use pieces::PT_GNU_PROPERTY;
 
 use goblin::elf::dynamic::DT_STRTAB;
@@ -40,7 +42,7 @@ pub struct Expect<'a> {
 /// A broken rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Objection {
-    /// The number of the rule, 1 to 10.
+    /// The number of the rule, 1 to 11.
     pub rule: u8,
     /// What is wrong.
     pub what: String,
@@ -55,7 +57,8 @@ impl fmt::Display for Objection {
 /// Compares a file before and after an edit. Never panics, whatever the bytes are.
 pub fn judge(before: &[u8], after: &[u8], expect: &Expect) -> Vec<Objection> {
     let mut findings = Findings::default();
-    if let Err(what) = compare(before, after, expect, &mut findings) {
+    let (before, after) = note::masked_pair(before, after);
+    if let Err(what) = compare(&before, &after, expect, &mut findings) {
         findings.object(1, what);
     }
     findings.objections
