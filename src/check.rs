@@ -1,6 +1,7 @@
 //! Says of each file that loads the driver whether its search path has the driver's directory. Changes nothing.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::Error;
 use crate::decide::{Tag, entries, is_stub_directory, same_directory_key};
@@ -17,6 +18,7 @@ use crate::watch::Watch;
 
 /// What a file's search path means for the driver.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Verdict {
     /// The driver directory is in it.
     Finds,
@@ -34,6 +36,7 @@ pub enum Verdict {
 
 /// One ELF file of the report.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Checked {
     /// Its path.
     pub path: PathBuf,
@@ -47,6 +50,7 @@ pub struct Checked {
 
 /// A dynamic file with its verdict.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Judged {
     /// The verdict.
     pub verdict: Verdict,
@@ -66,6 +70,7 @@ pub struct Judged {
 
 /// What is known of a resolution note.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Note {
     /// What it says of each driver library that it names.
     pub said: Vec<Said>,
@@ -75,6 +80,7 @@ pub struct Note {
 
 /// The result of a run.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Report {
     /// The ELF files, by path.
     pub files: Vec<Checked>,
@@ -86,17 +92,32 @@ pub struct Report {
     pub here: Here,
 }
 
-/// Runs the check on `paths`.
+/// What is asked of [`check`].
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct Options {
+    /// Which names are driver libraries.
+    pub names: DriverNames,
+    /// Where they lie.
+    pub driver_dirs: DriverDirs,
+    /// What `fix` would not change in place, for the report.
+    pub protection: Protection,
+    /// What the walk passes over.
+    pub exclude: Exclude,
+    /// How far the run has got, for whoever shows it.
+    pub watch: Arc<Watch>,
+}
+
+/// Runs the check on `paths`: directories, and files that are named.
 ///
-/// `watch` is told how far it has got.
-pub fn check(
-    paths: &[PathBuf],
-    exclude: &Exclude,
-    names: &DriverNames,
-    driver_dirs: &DriverDirs,
-    protection: &Protection,
-    watch: &Watch,
-) -> Report {
+/// ```
+/// use driver_runpath::check::{Options, check};
+///
+/// let report = check(&["testdata/prebuilt/x86_64/libopens.so".into()], &Options::default());
+/// assert!(report.files[0].lacks_it());
+/// ```
+pub fn check(paths: &[PathBuf], options: &Options) -> Report {
+    let Options { names, driver_dirs, protection, exclude, watch } = options;
     let Walked { files, problems, others } = survey(paths, exclude, names, Some(Depth::All), watch);
     let openers = openers(&files);
     let facts = |found: &Found<Surveyed>| found.seen.as_ref().ok()?.as_ref().ok()?.interpreter.clone();
@@ -140,7 +161,7 @@ fn loading(file: &Checked) -> Option<Loading<'_>> {
 }
 
 /// The verdict on the file at `path`.
-pub fn verdict(facts: &Facts, path: &Path, names: &DriverNames, driver_dirs: &DriverDirs) -> Verdict {
+pub(crate) fn verdict(facts: &Facts, path: &Path, names: &DriverNames, driver_dirs: &DriverDirs) -> Verdict {
     judge(facts, driver_dirs.of(facts.is_i386), |entry| {
         is_stub_directory(entry) && !holds_needed_library(entry, path, facts.needed.iter().map(Vec::as_slice), names)
     })

@@ -1,6 +1,12 @@
 //! From the old search path and the policy to the new one. Pure, on lists of entries.
 
+mod operation;
+
 use std::collections::HashSet;
+
+pub use operation::{PathOperation, tidy};
+#[cfg(feature = "cli")]
+pub(crate) use operation::{appended, shrunk};
 
 /// The two tags that hold a search path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -33,8 +39,9 @@ impl std::fmt::Display for Tag {
     }
 }
 
-/// What the user asked for.
+/// What is asked of [`decide`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Policy {
     /// The directory that must come first, such as `/run/opengl-driver/lib`.
     pub driver_dir: Vec<u8>,
@@ -42,6 +49,25 @@ pub struct Policy {
     pub prepend: Vec<Vec<u8>>,
     /// The tag to use whatever the file has.
     pub force: Option<Tag>,
+}
+
+impl Policy {
+    /// This directory first, and nothing else.
+    pub fn new(driver_dir: impl Into<Vec<u8>>) -> Self {
+        Self { driver_dir: driver_dir.into(), ..Self::default() }
+    }
+
+    /// The same with these directories before it.
+    #[must_use]
+    pub fn prepend(self, directories: impl IntoIterator<Item = impl Into<Vec<u8>>>) -> Self {
+        Self { prepend: directories.into_iter().map(Into::into).collect(), ..self }
+    }
+
+    /// The same with this tag, whatever a file has; `None`: the one that it has.
+    #[must_use]
+    pub fn force(self, tag: Option<Tag>) -> Self {
+        Self { force: tag, ..self }
+    }
 }
 
 /// What the dynamic table says now. Search paths are without NUL.

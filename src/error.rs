@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::elf::{Malformed, NotCandidate};
+use crate::elf::{Malformed, NotCandidate, ParseError};
 use crate::plan::Refusal;
 
 /// Why a file was not looked at, or not changed. The file is as it was before, but for [`Error::HalfDone`].
@@ -44,9 +44,18 @@ pub enum Error {
     /// No placement fits under the rules.
     #[error("{0}; the file is unchanged")]
     Refused(#[from] Refusal),
-    /// The directory entry must not be edited in place.
-    #[error("{0}; the file is unchanged")]
-    Protected(String),
+    /// A write by anybody takes its bits and capabilities, and nothing would tell whose write it was.
+    #[error(
+        "it is set-user-ID or set-group-ID or has capabilities, and others can write to it: those bits would be lost; the file \
+         is unchanged"
+    )]
+    Privileged,
+    /// A run was stopped while it edited the file.
+    #[error(
+        "a run was killed while it edited this file, which loads all the same; an edit by its name takes that edit back; the \
+         file is unchanged"
+    )]
+    Interrupted,
     /// Names of the file lie outside the paths given, so many.
     #[error(
         "{0} more hard link(s) to it lie outside the paths given; --break-links replaces it by a patched copy; the file is \
@@ -78,6 +87,15 @@ pub enum Error {
     Changed,
 }
 
+impl From<ParseError> for Error {
+    fn from(error: ParseError) -> Self {
+        match error {
+            ParseError::NotCandidate(reason) => Self::NotCandidate(reason),
+            ParseError::Malformed(damage) => Self::Malformed(damage),
+        }
+    }
+}
+
 /// The way out for what lies in the Nix store.
 pub(crate) const IN_STORE: &str = "let the hook patch it when it is built (nativeBuildInputs = [ autoAddDriverRunpath ]), \
                                    or patch a copy outside the store";
@@ -91,7 +109,7 @@ impl Error {
 
     /// Whether it is a rule that keeps the file from being changed, not the system.
     pub fn is_refusal(&self) -> bool {
-        matches!(self, Self::Refused(_) | Self::Protected(_) | Self::Linked(_) | Self::InStore)
+        matches!(self, Self::Refused(_) | Self::Privileged | Self::Linked(_) | Self::InStore)
     }
 
     /// The words where the same is true of several files.

@@ -9,19 +9,19 @@ use rustix::io::Errno;
 
 use crate::Error;
 
-/// How long a lock is waited for whose holder could be editing the file.
-const FOR_EDITORS: Duration = Duration::from_secs(10);
+/// How long a lock is waited for whose holder could be editing the file, unless the caller says otherwise.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
-/// And one whose holder cannot write to it: flock(2) asks for no more than that the file can be opened.
+/// And one whose holder cannot write to it, at most: flock(2) asks for no more than that the file can be opened.
 const FOR_READERS: Duration = Duration::from_secs(1);
 
 const PAUSE: Duration = Duration::from_millis(2);
 
-/// Takes an exclusive lock on the open `file`; it goes with the descriptor.
+/// Takes an exclusive lock on the open `file`; it goes with the descriptor. `patience`: see [`PATIENCE`].
 ///
 /// # Errors
 /// [`Error::Locked`] where another process keeps it. A file system without locks has none to respect.
-pub fn lock(file: &File) -> Result<(), Error> {
+pub fn lock(file: &File, patience: Duration) -> Result<(), Error> {
     let start = Instant::now();
     let mut holder = None;
     while rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK) {
@@ -30,7 +30,7 @@ pub fn lock(file: &File) -> Result<(), Error> {
             holder = Some(Holder::of(file));
         }
         let may_write = holder.as_ref().is_none_or(|holder| holder.may_write);
-        if waited > if may_write { FOR_EDITORS } else { FOR_READERS } {
+        if waited > if may_write { patience } else { patience.min(FOR_READERS) } {
             return Err(Error::Locked(holder.map(|holder| holder.words).unwrap_or_default()));
         }
         std::thread::sleep(PAUSE);

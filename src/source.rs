@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs::{CWD, Mode, OFlags, openat};
 
@@ -131,8 +132,8 @@ impl Source {
     ///
     /// # Errors
     /// [`Error::Locked`], [`Error::Io`].
-    pub fn locked(self) -> Result<Self, Error> {
-        lock(&self.file)?;
+    pub fn locked(self, patience: Duration) -> Result<Self, Error> {
+        lock(&self.file, patience)?;
         let stat = self.file.metadata().map_err(Error::io("cannot stat"))?;
         let identity = Identity::from(&stat);
         if identity == self.identity {
@@ -175,7 +176,7 @@ impl Source {
     ///
     /// # Errors
     /// [`Error::Io`] where the system refuses; [`Error::Changed`] where the file is not as it was.
-    pub fn open_for_writing(&self) -> Result<File, Error> {
+    pub fn open_for_writing(&self, patience: Duration) -> Result<File, Error> {
         let name = self.descriptor_path();
         let open = || OpenOptions::new().read(true).write(true).open(&name);
         let opened = match open() {
@@ -193,7 +194,7 @@ impl Source {
             if busy { Error::Running(error) } else { Error::unwritten("cannot open for writing")(error) }
         })?;
         match self.check_unchanged(&file) {
-            Err(Error::Changed) if self.was_copied_up(&file) => lock(&file)?,
+            Err(Error::Changed) if self.was_copied_up(&file) => lock(&file, patience)?,
             checked => checked?,
         }
         Ok(file)

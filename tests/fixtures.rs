@@ -193,7 +193,7 @@ fn every_kind_of_evidence_is_generated() {
     let mut seen: Vec<EvidenceKind> = Vec::new();
     for spec in any_files() {
         let file = spec.build().expect("a file");
-        let Ok(Ok(image)) = Image::parse(&file) else { continue };
+        let Ok(image) = Image::parse(&file) else { continue };
         let found = detect(&image, &DriverNames::default(), Depth::All);
         for kind in found.evidence.iter().map(|evidence| evidence.kind) {
             if !seen.contains(&kind) {

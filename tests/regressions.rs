@@ -57,10 +57,10 @@ fn without_section_headers_the_old_path_is_scrubbed() {
     let mut spec = Spec { sections: Sections::Absent, ..Spec::default() };
     spec.dynamic.insert(0, Entry::RunPath("/opt/vendor/lib:/opt/other".into()));
     let file = spec.build().expect("a file");
-    let image = driver_runpath::elf::Image::parse(&file).expect("an ELF file").expect("a library");
+    let image = driver_runpath::elf::Image::parse(&file).expect("a library");
     let change = support::generated::change(Tag::Runpath, Some(LONG.into()));
     let plan = driver_runpath::plan::plan(&image, &change).expect("a plan");
-    let after = plan.replay(&file, plan.edits.len()).expect("edits within the file");
+    let after = plan.replay(plan.edits.len()).expect("edits within the file");
     for entry in entries(b"/opt/vendor/lib:/opt/other") {
         assert_eq!(memchr::memmem::find(&after, entry), None);
     }
@@ -166,7 +166,7 @@ fn strings_that_share_bytes_with_the_elf_header_are_left_alone() {
     let entry = [5u64.to_le_bytes(), address.to_le_bytes()].concat();
     let at = memchr::memmem::find(&file, &entry).expect("DT_STRTAB");
     file[at + 8..at + 16].fill(0);
-    let image = driver_runpath::elf::Image::parse(&file).expect("an ELF file").expect("a library");
+    let image = driver_runpath::elf::Image::parse(&file).expect("a library");
     let change = support::generated::change(Tag::Runpath, Some(LONG.into()));
     let refusal = driver_runpath::plan::plan(&image, &change).expect_err("a refusal");
     assert_eq!(refusal.to_string(), "the ELF header and .dynstr share bytes");
@@ -177,7 +177,7 @@ fn a_spare_entry_with_another_tag_behind_it_is_none() {
     let mut file = Spec { spare: 1, ..Spec::default() }.build().expect("a file");
     let wanted = support::generated::change(Tag::Runpath, Some(LONG.into()));
     let entry_from = |file: &[u8]| {
-        let image = driver_runpath::elf::Image::parse(file).expect("an ELF file").expect("a library");
+        let image = driver_runpath::elf::Image::parse(file).expect("a library");
         let end = image.dynamic.offset.0 as usize + 16 * (image.dynamic.entries.len() + 1);
         (driver_runpath::plan::plan(&image, &wanted).map(|plan| plan.entry), end)
     };
@@ -201,11 +201,11 @@ fn an_empty_segment_where_the_next_one_starts_is_told_apart() {
 }
 
 /// The plan for damaged bytes, once `verify` has agreed to it; else what is said about the file.
-fn planned(file: &[u8]) -> Result<Plan, String> {
-    let image = driver_runpath::elf::Image::parse(file).expect("an ELF file").expect("a library");
+fn planned(file: &[u8]) -> Result<Plan<'_>, String> {
+    let image = driver_runpath::elf::Image::parse(file).expect("a library");
     let change = support::generated::change(Tag::Runpath, Some(LONG.into()));
     let plan = driver_runpath::plan::plan(&image, &change).map_err(|refusal| refusal.to_string())?;
-    driver_runpath::verify::verify(file, &plan).map_err(|error| error.to_string())?;
+    driver_runpath::verify::verify(plan.clone()).map_err(|error| error.to_string())?;
     Ok(plan)
 }
 
@@ -313,7 +313,7 @@ fn sections_whose_flags_are_lost_move_with_their_bytes() {
         // sh_flags.
         put(&mut file, field + 8, &0u64.to_le_bytes());
         let plan = planned(&file).expect("a plan");
-        let after = plan.replay(&file, plan.edits.len()).expect("edits within the file");
+        let after = plan.replay(plan.edits.len()).expect("edits within the file");
         let moved = plan.moves.iter().find(|table| table.from.start.0 == section.sh_offset);
         let now = &Elf64::of(&after).sections[index];
         let place = moved.map_or((section.sh_offset, section.sh_addr), |table| (table.to.0, table.addr.0));
@@ -403,7 +403,7 @@ fn the_referee_objects_to_a_note_that_stays_and_to_bytes_that_it_leaves() {
     assert!(says(&file, Some(b"libcuda.so.1\0?/d\0\0")).contains("says something else"));
     assert!(says(&file, None).contains("says something else"));
     // Out of the loader's sight, but for patchelf and Nix it is there.
-    let image = driver_runpath::elf::Image::parse(&file).expect("an ELF file").expect("a library");
+    let image = driver_runpath::elf::Image::parse(&file).expect("a library");
     let index = driver_runpath::resolution::find(&image).found[0].segment;
     let field = image.segment_field(index, image.encoding.layout.p_type).expect("a header").0 as usize;
     let mut hidden = file.clone();

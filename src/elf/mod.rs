@@ -4,6 +4,7 @@
 //! [`Image`], whose tables are plain values, and of [`class::Layout`], which knows where a field lies.
 
 pub mod class;
+mod errors;
 mod image;
 mod kind;
 mod notes;
@@ -12,6 +13,7 @@ mod space;
 mod strings;
 mod symbols;
 
+pub use errors::{Malformed, ParseError};
 pub use image::{DynamicEntry, DynamicTable, Headers, Image, Segment};
 pub use kind::NotCandidate;
 pub use notes::has_build_id;
@@ -24,14 +26,3 @@ pub use symbols::SymbolTable;
 
 /// The four bytes that every ELF file starts with (gABI, "ELF Identification").
 pub const MAGIC: [u8; 4] = object::elf::ELFMAG;
-
-/// Why bytes that start with the ELF magic cannot be read as an ELF file.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct Malformed(pub String);
-
-impl Malformed {
-    pub(crate) fn new(what: impl Into<String>) -> Self {
-        Self(what.into())
-    }
-}

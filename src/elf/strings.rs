@@ -22,12 +22,10 @@ pub struct StringTable {
 impl StringTable {
     /// Follows `DT_STRTAB` through the segments; the section header comes second, loaders do not read it.
     pub(super) fn find(headers: &Headers, dynamic: &DynamicTable) -> Result<Self, Malformed> {
-        let addr = dynamic.value(elf::DT_STRTAB).ok_or_else(|| Malformed::new("no DT_STRTAB"))?;
-        let size = dynamic.value(elf::DT_STRSZ).ok_or_else(|| Malformed::new("no DT_STRSZ"))?;
+        let addr = dynamic.value(elf::DT_STRTAB).ok_or(Malformed::NoStrings)?;
+        let size = dynamic.value(elf::DT_STRSZ).ok_or(Malformed::NoStringsSize)?;
         let addr = Vaddr(addr);
-        let range = headers
-            .file_range_of(addr, size)
-            .ok_or_else(|| Malformed::new("DT_STRTAB and DT_STRSZ do not lie within one segment's bytes"))?;
+        let range = headers.file_range_of(addr, size).ok_or(Malformed::StringsOutside)?;
         let section = headers.sections.iter().position(|section| {
             section.kind == elf::SHT_STRTAB && section.addr == addr && section.file_range().as_ref() == Some(&range)
         });

@@ -13,7 +13,7 @@ use object::elf;
 
 use super::dynamic::{EntryFor, copy_len};
 use super::liveness::Liveness;
-use super::{Change, Content, Edit, Move, NoFit, NoteOutcome, Plan, Rung, Step};
+use super::{Change, Content, Edit, Move, NoFit, NoteOutcome, Original, Plan, Rung, Step};
 use crate::decide::Tag;
 use crate::elf::class::Field;
 use crate::elf::{DynamicEntry, FileOffset, Image, Vaddr, overlap};
@@ -68,7 +68,7 @@ impl<'i, 'data> Draft<'i, 'data> {
         }
     }
 
-    pub(super) fn finish(self, rung: Rung, note: NoteOutcome) -> Plan {
+    pub(super) fn finish(self, rung: Rung, note: NoteOutcome) -> Plan<'data> {
         Plan {
             rung,
             entry: self.entry,
@@ -77,6 +77,7 @@ impl<'i, 'data> Draft<'i, 'data> {
             moves: self.moves,
             note,
             change: self.change.clone(),
+            original: Original(self.image.data),
         }
     }
 

@@ -6,6 +6,7 @@
 mod apart;
 mod append;
 mod bss;
+mod change;
 mod draft;
 mod dynamic;
 mod evict;
@@ -25,37 +26,14 @@ use std::ops::Range;
 
 use crate::decide::Tag;
 use crate::elf::{FileOffset, Image};
+pub use change::{Change, NoteChange};
 use draft::Draft;
 pub use dynamic::EntryFor;
 use resolution_note::Opening;
 
-/// What the dynamic table shall say afterwards.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Change {
-    /// The tag that holds the search path; the other one goes.
-    pub tag: Tag,
-    /// The search path, without NUL. `None`: this tag goes, too.
-    pub path: Option<Vec<u8>>,
-    /// What becomes of the resolution note.
-    pub note: NoteChange,
-}
-
-/// What becomes of the resolution note (see [`crate::resolution`]). Its descriptor is made before, by whom can ask the
-/// file system.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum NoteChange {
-    /// There is none afterwards.
-    #[default]
-    Drop,
-    /// One that is there says this afterwards, if there is room for it; else there is none.
-    Renew(Vec<u8>),
-    /// The file, which has none, gets one that says this.
-    Write(Vec<u8>),
-}
-
 /// What became of the resolution note.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "cli", derive(serde::Serialize), serde(rename_all = "kebab-case"))]
 pub enum NoteOutcome {
     /// The file had none, and has none.
     #[default]
@@ -184,9 +162,13 @@ pub struct Move {
     pub addr: crate::elf::Vaddr,
 }
 
-/// How one file is to be changed.
+/// How one file is to be changed, together with the bytes that this was planned for.
+///
+/// Nothing can be done with it but to look at it, until [`verify`](crate::verify::verify) has turned it into a
+/// [`Verified`](crate::verify::Verified).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Plan {
+#[non_exhaustive]
+pub struct Plan<'data> {
     /// The rung taken.
     pub rung: Rung,
     /// Where the tag's entry came from.
@@ -201,25 +183,58 @@ pub struct Plan {
     pub note: NoteOutcome,
     /// What was meant, for `verify`.
     pub change: Change,
+    original: Original<'data>,
 }
 
-impl Plan {
-    /// A plan for a file of `len` bytes that does nothing.
-    pub(crate) fn of_nothing(len: u64) -> Self {
-        let change = Change { tag: Tag::Runpath, path: None, note: NoteChange::Drop };
+/// The bytes of a file, of which `Debug` shows the number.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Original<'data>(&'data [u8]);
+
+impl fmt::Debug for Original<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes", self.0.len())
+    }
+}
+
+impl<'data> Plan<'data> {
+    /// A plan that does nothing with a file.
+    pub(crate) fn of_nothing(original: &'data [u8]) -> Self {
+        let new_len = original.len() as u64;
+        let change = Change::without(Tag::Runpath);
         let (edits, moves, note) = (Vec::new(), Vec::new(), NoteOutcome::None);
-        Self { rung: Rung::Drop, entry: EntryFor::Spare, edits, new_len: len, moves, note, change }
+        Self {
+            rung: Rung::Drop,
+            entry: EntryFor::Spare,
+            edits,
+            new_len,
+            moves,
+            note,
+            change,
+            original: Original(original),
+        }
     }
 
-    /// Bytes that the file grows by, of `old_len`.
-    pub fn growth(&self, old_len: u64) -> u64 {
-        self.new_len.saturating_sub(old_len)
+    /// The bytes that it was made for.
+    pub fn original(&self) -> &'data [u8] {
+        self.original.0
+    }
+
+    /// The same without the bytes, so that these can go before the file is written to.
+    #[cfg(feature = "files")]
+    pub(crate) fn detached(self) -> Plan<'static> {
+        Plan { original: Original(&[]), ..self }
+    }
+
+    /// Bytes that the file grows by.
+    pub fn growth(&self) -> u64 {
+        self.new_len.saturating_sub(self.original.0.len() as u64)
     }
 
     /// The file's bytes after the first `edits` edits: what an interrupted run leaves. All of them: the planned file.
     ///
-    /// `None` where an edit copies from outside `original`, which [`plan`] never does.
-    pub fn replay(&self, original: &[u8], edits: usize) -> Option<Vec<u8>> {
+    /// `None` where an edit copies from outside the original, which [`plan`] never does.
+    pub fn replay(&self, edits: usize) -> Option<Vec<u8>> {
+        let original = self.original.0;
         let mut bytes = original.to_vec();
         for edit in self.edits.iter().take(edits) {
             let start = usize::try_from(edit.at.0).ok()?;
@@ -291,7 +306,7 @@ const LADDER: [(Rung, Attempt); 9] = [
 ///
 /// # Errors
 /// [`Refusal`] where no rung fits under the rules.
-pub fn plan(image: &Image<'_>, change: &Change) -> Result<Plan, Refusal> {
+pub fn plan<'data>(image: &Image<'data>, change: &Change) -> Result<Plan<'data>, Refusal> {
     if change.path.as_ref().is_some_and(|path| path.contains(&0)) {
         return Err(Refusal::Nul);
     }

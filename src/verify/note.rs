@@ -68,7 +68,7 @@ impl Notes {
     }
 
     /// The notes whose bytes become zero, wherever they are afterwards.
-    pub(super) fn erased(&self, plan: &Plan) -> Vec<Range<u64>> {
+    pub(super) fn erased(&self, plan: &Plan<'_>) -> Vec<Range<u64>> {
         let stays = matches!(plan.note, NoteOutcome::None | NoteOutcome::Kept);
         let notes = self.found.iter().filter(|_| !stays);
         notes.map(|note| note.range.clone()).collect()
@@ -105,7 +105,7 @@ impl Notes {
         index: usize,
         old: &SectionHeader,
         new: &SectionHeader,
-        plan: &Plan,
+        plan: &Plan<'_>,
     ) -> Option<SectionHeader> {
         let cut = SECTION.len() - TAIL.len();
         let is_note = self.sections.contains(&index);
@@ -172,7 +172,7 @@ pub(super) fn check(
     planned: &Overlay<'_>,
     (before, old): (&Reading, &Notes),
     (after, new): (&Reading, &Notes),
-    plan: &Plan,
+    plan: &Plan<'_>,
 ) -> Result<(), String> {
     match (plan.note, &plan.change.note) {
         (NoteOutcome::None, NoteChange::Drop | NoteChange::Renew(_)) if old.is_empty() => absent(new),
@@ -198,7 +198,7 @@ fn absent(notes: &Notes) -> Result<(), String> {
 }
 
 /// That the old notes left no bytes, but for those at `place`, where the new one is.
-fn erased(planned: &Overlay<'_>, old: &Notes, place: Option<Range<u64>>, plan: &Plan) -> Result<(), String> {
+fn erased(planned: &Overlay<'_>, old: &Notes, place: Option<Range<u64>>, plan: &Plan<'_>) -> Result<(), String> {
     for note in &old.found {
         // With other notes it may have moved, and something else be in its place.
         let at = moved(plan, note.descriptor.start).map_or(note.descriptor.start, |(at, _)| at);

@@ -143,7 +143,7 @@ fn sources() -> Result<Vec<Vec<u8>>, Failed> {
         }
     }
     files.sort();
-    let clean: Vec<_> = files.iter().filter(|bytes| matches!(Image::parse(bytes), Ok(Ok(_)))).cloned().collect();
+    let clean: Vec<_> = files.iter().filter(|bytes| Image::parse(bytes).is_ok()).cloned().collect();
     for bytes in clean.into_iter().take(20) {
         let edit = Interrupted::of(bytes, b"/run/opengl-driver/lib:/and/a/second/directory", Durability::Process);
         files.push(edit.after(edit.plan.edits.len() / 2));
@@ -169,7 +169,7 @@ fn mutant(sources: &[Vec<u8>], numbers: &mut Numbers) -> Vec<u8> {
 /// Tags and values of the dynamic table, or what they lead to: strings, versions, hash tables.
 fn change_dynamic(bytes: &mut [u8], numbers: &mut Numbers) {
     let places: Vec<(usize, usize)> = match Image::read(bytes) {
-        Ok(Ok(image)) => {
+        Ok(image) => {
             let dynamic = (image.dynamic.offset.0 as usize, image.dynamic.entries.len() * 16);
             let targets = image.dynamic.entries.iter().filter_map(|entry| {
                 let at = image.file_range_of(driver_runpath::elf::Vaddr(entry.value), 1)?.start;
