@@ -30,6 +30,7 @@ const PIECE: usize = 1 << 20;
 
 /// What an edit is safe from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum Durability {
     /// The death of the process.
     #[default]

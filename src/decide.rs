@@ -89,6 +89,7 @@ impl Current {
 
 /// What the dynamic table shall say.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Decision {
     /// The tag to hold the path. The other one goes.
     pub tag: Tag,

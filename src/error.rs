@@ -1,12 +1,22 @@
 //! What can go wrong with one file. Every message completes the sentence "FILE: …".
 
-use std::io;
+use std::{fmt, io};
 
 use crate::elf::{Malformed, NotCandidate, ParseError};
 use crate::plan::Refusal;
 
 /// Why a file was not looked at, or not changed. The file is as it was before, but for [`Error::HalfDone`].
+///
+/// ```
+/// use driver_runpath::Error;
+///
+/// fn is_worth_a_second_try(error: &Error) -> bool {
+///     matches!(error, Error::Locked(_) | Error::Changed | Error::Running(_))
+/// }
+/// # assert!(is_worth_a_second_try(&Error::Changed));
+/// ```
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum Error {
     /// The system said no.
     #[error("{action}: {source}")]
@@ -70,7 +80,7 @@ pub enum Error {
     Unverified(String),
     /// Another process keeps a lock on the file.
     #[error("{0} keeps a lock on it; the file is unchanged")]
-    Locked(String),
+    Locked(Holder),
     /// A write failed in the middle of an edit, and so did the attempt to take the edit back.
     #[error(
         "cannot write: {source}; nor can the edit be taken back: {undoing}; the file has a part of it, loads with its old \
@@ -93,6 +103,24 @@ impl From<ParseError> for Error {
             ParseError::NotCandidate(reason) => Self::NotCandidate(reason),
             ParseError::Malformed(damage) => Self::Malformed(damage),
         }
+    }
+}
+
+/// The process that keeps a lock on a file, as far as it can be seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Holder {
+    /// Its number and its user's, where they are known.
+    pub process: Option<(u32, u32)>,
+    /// Whether it could be editing the file. A lock asks for no more than that the file can be opened.
+    pub may_write: bool,
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some((process, user)) = self.process else { return f.write_str("another process") };
+        let rights = if self.may_write { "" } else { ", who can only read it," };
+        write!(f, "process {process} of user {user}{rights}")
     }
 }
 

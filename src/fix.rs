@@ -26,6 +26,7 @@ use crate::watch::Watch;
 
 /// Where drivers lie, by the kind of file.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct DriverDirs {
     /// For all files but those for 32-bit x86.
     pub native: Vec<u8>,

@@ -165,4 +165,6 @@ pub mod watch;
 
 #[cfg(feature = "files")]
 pub use edit::Editor;
-pub use error::Error;
+pub use error::{Error, Holder};
+/// The crate whose names of the ELF specification are in [`elf`]: `object::elf::EM_X86_64`.
+pub use object;

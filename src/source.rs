@@ -17,6 +17,7 @@ use crate::map::{PrivateMap, ReadMap, pages_lost};
 
 /// Whether a symbolic link at the end of a path is followed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Links {
     /// A path that the user named.
     Follow,
@@ -26,7 +27,7 @@ pub enum Links {
 
 /// Which files are opened, by their first four bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Take {
+pub(crate) enum Take {
     /// ELF files.
     Elf,
     /// What can hold code for GPUs: ELF files, and see [`crate::gpu_code::MAGICS`].
@@ -41,6 +42,7 @@ impl Take {
 
 /// What tells that a file is still the one that was looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub struct Identity {
     /// Device and inode number.
     pub inode: (u64, u64),
@@ -57,6 +59,14 @@ impl From<&Metadata> for Identity {
 }
 
 /// An ELF file that is open for reading.
+///
+/// ```
+/// use driver_runpath::walk::{Links, Source};
+///
+/// let source = Source::open("testdata/prebuilt/x86_64/libopens.so".as_ref(), Links::Refuse)?.ok_or("no ELF file")?;
+/// assert!(source.bytes().starts_with(b"\x7fELF"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Source {
     file: File,
@@ -82,7 +92,7 @@ impl Source {
     ///
     /// # Errors
     /// As [`Self::open`].
-    pub fn open_at(dir: impl AsFd, path: impl rustix::path::Arg, links: Links) -> Result<Option<Self>, Error> {
+    pub(crate) fn open_at(dir: impl AsFd, path: impl rustix::path::Arg, links: Links) -> Result<Option<Self>, Error> {
         Self::take_at(dir, path, links, Take::Elf)
     }
 
@@ -90,7 +100,7 @@ impl Source {
     ///
     /// # Errors
     /// As [`Self::open`].
-    pub fn take_at(
+    pub(crate) fn take_at(
         dir: impl AsFd,
         path: impl rustix::path::Arg,
         links: Links,
@@ -119,12 +129,12 @@ impl Source {
     }
 
     /// The open descriptor alone: the map is gone.
-    pub fn into_file(self) -> File {
+    pub(crate) fn into_file(self) -> File {
         self.file
     }
 
     /// The open descriptor.
-    pub fn file(&self) -> &File {
+    pub(crate) fn file(&self) -> &File {
         &self.file
     }
 
@@ -132,7 +142,7 @@ impl Source {
     ///
     /// # Errors
     /// [`Error::Locked`], [`Error::Io`].
-    pub fn locked(self, patience: Duration) -> Result<Self, Error> {
+    pub(crate) fn locked(self, patience: Duration) -> Result<Self, Error> {
         lock(&self.file, patience)?;
         let stat = self.file.metadata().map_err(Error::io("cannot stat"))?;
         let identity = Identity::from(&stat);
@@ -151,7 +161,7 @@ impl Source {
     }
 
     /// The path that the kernel knows the open file by, without links.
-    pub fn real_path(&self) -> Option<PathBuf> {
+    pub(crate) fn real_path(&self) -> Option<PathBuf> {
         std::fs::read_link(self.descriptor_path()).ok()
     }
 
@@ -163,7 +173,7 @@ impl Source {
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub fn interrupted(&self) -> Result<Option<Interrupted>, Error> {
+    pub(crate) fn interrupted(&self) -> Result<Option<Interrupted>, Error> {
         let Some(journal) = Journal::find(self.bytes()) else { return Ok(None) };
         let undone = PrivateMap::new(&self.file, journal.old_len());
         let mut undone = undone.map_err(Error::io("cannot map"))?;
@@ -176,7 +186,7 @@ impl Source {
     ///
     /// # Errors
     /// [`Error::Io`] where the system refuses; [`Error::Changed`] where the file is not as it was.
-    pub fn open_for_writing(&self, patience: Duration) -> Result<File, Error> {
+    pub(crate) fn open_for_writing(&self, patience: Duration) -> Result<File, Error> {
         let name = self.descriptor_path();
         let open = || OpenOptions::new().read(true).write(true).open(&name);
         let opened = match open() {
@@ -201,7 +211,7 @@ impl Source {
     }
 
     /// Whether a process is running the file: nobody can write to it then.
-    pub fn is_running(&self) -> bool {
+    pub(crate) fn is_running(&self) -> bool {
         let opened = OpenOptions::new().write(true).open(self.descriptor_path());
         opened.is_err_and(|error| error.kind() == io::ErrorKind::ExecutableFileBusy)
     }
@@ -210,7 +220,7 @@ impl Source {
     ///
     /// # Errors
     /// Why it is not, as that says it.
-    pub fn check_writable(&self) -> Result<(), Error> {
+    pub(crate) fn check_writable(&self) -> Result<(), Error> {
         let cannot = Error::unwritten("cannot open for writing");
         if rustix::fs::fstatvfs(&self.file)
             .is_ok_and(|stat| stat.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY))
@@ -245,7 +255,7 @@ impl Source {
     ///
     /// # Errors
     /// [`Error::Io`], also for what is no regular file.
-    pub fn of(file: File) -> Result<Self, Error> {
+    pub(crate) fn of(file: File) -> Result<Self, Error> {
         let pages_lost = pages_lost();
         let stat = file.metadata().map_err(Error::io("cannot stat"))?;
         if !stat.is_file() {
@@ -257,7 +267,7 @@ impl Source {
 
     /// # Errors
     /// [`Error::Changed`] where `file` is not the file, of the size and time, that was mapped.
-    pub fn check_unchanged(&self, file: &File) -> Result<(), Error> {
+    pub(crate) fn check_unchanged(&self, file: &File) -> Result<(), Error> {
         let stat = file.metadata().map_err(Error::io("cannot stat"))?;
         if Identity::from(&stat) == self.identity { Ok(()) } else { Err(Error::Changed) }
     }
@@ -267,7 +277,7 @@ const OWNER_WRITE: u32 = 0o200;
 
 /// An edit that an earlier run left unfinished.
 #[derive(Debug)]
-pub struct Interrupted {
+pub(crate) struct Interrupted {
     /// The file as it was before that edit.
     pub undone: PrivateMap,
     /// How to get there.
@@ -275,7 +285,7 @@ pub struct Interrupted {
 }
 
 /// Whether the file lies on an overlay (OVERLAYFS_SUPER_MAGIC in linux/magic.h), as in a container.
-pub fn is_on_overlay(file: &File) -> bool {
+pub(crate) fn is_on_overlay(file: &File) -> bool {
     const OVERLAY: u64 = 0x794c_7630;
     #[allow(clippy::unnecessary_cast, reason = "the field has other types on other architectures")]
     rustix::fs::fstatfs(file).is_ok_and(|stat| stat.f_type as u64 == OVERLAY)

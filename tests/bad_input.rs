@@ -151,11 +151,14 @@ fn hostile_tables_end_soon() {
     let load = Load::new(Access::Read, [Part::Zeros(1)]);
     for (count, may_be_edited) in [(1_000, true), (20_000, false)] {
         let notes = vec![Header::Note(Part::BuildId); count];
-        let headers = Spec { headers: [&spec.headers[..], &notes].concat(), ..spec.clone() };
+        let headers = spec.clone().with(|spec| spec.headers = [&spec.headers[..], &notes].concat());
         assert_eq!(read_all("many notes", &with_endless_versions(&headers)), may_be_edited);
         let loads = [&spec.loads[..], &vec![load.clone(); count]].concat();
         for sections in [Sections::Absent, Sections::AtEnd] {
-            let segments = Spec { loads: loads.clone(), sections, ..spec.clone() };
+            let segments = spec.clone().with(|spec| {
+                spec.loads = loads.clone();
+                spec.sections = sections;
+            });
             let file = with_endless_versions(&segments);
             assert_eq!(read_all("many segments", &file), may_be_edited, "{count} segments, {sections:?}");
         }

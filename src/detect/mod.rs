@@ -26,6 +26,7 @@ pub(crate) const OPENERS: [&[u8]; 2] = [b"dlopen", b"dlmopen"];
 /// A kind of evidence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "cli", derive(serde::Serialize), serde(rename_all = "kebab-case"))]
+#[non_exhaustive]
 pub enum EvidenceKind {
     /// A `DT_NEEDED` entry names a driver library.
     Needed,
@@ -43,6 +44,7 @@ pub enum EvidenceKind {
 
 /// One reason to believe that a file loads the driver: what, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Evidence {
     /// The kind.
     pub kind: EvidenceKind,
@@ -56,6 +58,7 @@ pub struct Evidence {
 
 /// How much evidence is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Depth {
     /// Stop at the first piece that decides; read nothing where the file can open nothing.
     First,
@@ -67,6 +70,7 @@ pub enum Depth {
 
 /// What was found in one file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Detection {
     /// The evidence, `DT_NEEDED` first.
     pub evidence: Vec<Evidence>,

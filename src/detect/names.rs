@@ -62,6 +62,7 @@ const GRAPHICS_ANCHORS: [&str; 6] =
 
 /// A further, named set of driver libraries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Group {
     /// What libglvnd and the loaders of Vulkan, OpenCL, VA-API, VDPAU and Level Zero look for.
     Graphics,

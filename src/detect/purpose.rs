@@ -8,6 +8,7 @@ use super::Detection;
 /// An interface of the driver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "cli", derive(serde::Serialize), serde(rename_all = "kebab-case"))]
+#[non_exhaustive]
 pub enum Purpose {
     /// CUDA.
     Cuda,

@@ -18,6 +18,7 @@ use crate::decide::{Current, Tag};
 /// One entry of the program header table (gABI, "Program Header"). Sizes and alignment are in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs)] // the names are the specification's
+#[non_exhaustive]
 pub struct Segment {
     pub kind: elf::ProgramType,
     pub flags: elf::ProgramFlags,
@@ -66,6 +67,7 @@ pub struct DynamicEntry {
 
 /// `.dynamic`, up to its first `DT_NULL`.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct DynamicTable {
     /// The entries before the first `DT_NULL`.
     pub entries: Vec<DynamicEntry>,
@@ -99,6 +101,7 @@ impl DynamicTable {
 /// File header, program headers and section headers, before `.dynamic` is known.
 #[derive(Debug, Clone)]
 #[allow(missing_docs)]
+#[non_exhaustive]
 pub struct Headers {
     pub encoding: Encoding,
     pub file_type: elf::FileType,
@@ -112,6 +115,7 @@ pub struct Headers {
 
 /// A dynamic ELF file: its bytes and its tables.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Image<'data> {
     /// The whole file.
     pub data: &'data [u8],

@@ -9,6 +9,7 @@ use super::image::{DynamicTable, Headers};
 /// Why a file is never given a search path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "cli", derive(serde::Serialize), serde(rename_all = "kebab-case"))]
+#[non_exhaustive]
 pub enum NotCandidate {
     /// No ELF magic.
     NotElf,

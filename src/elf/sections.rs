@@ -12,6 +12,7 @@ use super::space::{FileOffset, Vaddr};
 /// One entry of the section header table (gABI, "Section Header").
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs)]
+#[non_exhaustive]
 pub struct Section {
     pub name: u32,
     pub kind: elf::SectionType,
@@ -40,6 +41,7 @@ impl Section {
 
 /// The section header table, empty where the file has none or one that cannot be read.
 #[derive(Debug, Clone, Default)]
+#[non_exhaustive]
 pub struct SectionTable {
     entries: Vec<Section>,
     /// Where the table lies; `None` where there is none.

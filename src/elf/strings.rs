@@ -10,6 +10,7 @@ use super::space::{FileOffset, Vaddr};
 
 /// The table that `DT_STRTAB` and `DT_STRSZ` name.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct StringTable {
     /// Its bytes in the file.
     pub range: Range<FileOffset>,

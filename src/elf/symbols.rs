@@ -10,6 +10,7 @@ use super::space::{FileOffset, Vaddr};
 
 /// The table that `DT_SYMTAB` names.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct SymbolTable {
     /// Its bytes in the file.
     pub range: Range<FileOffset>,

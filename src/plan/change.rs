@@ -62,6 +62,7 @@ impl Change {
 /// What becomes of the resolution note (see [`crate::resolution`]). Its descriptor is made before, by whom can ask the
 /// file system.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum NoteChange {
     /// There is none afterwards.
     #[default]

@@ -13,7 +13,7 @@ use object::elf;
 
 use super::dynamic::{EntryFor, copy_len};
 use super::liveness::Liveness;
-use super::{Change, Content, Edit, Move, NoFit, NoteOutcome, Original, Plan, Rung, Step};
+use super::{Change, Content, Edit, Move, NoFit, NoteOutcome, Obstacle, Original, Plan, Rung, Step};
 use crate::decide::Tag;
 use crate::elf::class::Field;
 use crate::elf::{DynamicEntry, FileOffset, Image, Vaddr, overlap};
@@ -46,7 +46,7 @@ pub(super) struct Draft<'i, 'data> {
 
 /// Why a table cannot be edited; each is a number that does not fit its field.
 fn does_not_fit(what: &str) -> NoFit {
-    NoFit::new(format!("{what} does not fit its field"))
+    NoFit::of(Obstacle::Field, format!("{what} does not fit its field"))
 }
 
 impl<'i, 'data> Draft<'i, 'data> {

@@ -15,6 +15,7 @@ mod last;
 mod liveness;
 mod movable;
 mod new_note;
+mod no_fit;
 mod packing;
 mod resolution_note;
 mod room;
@@ -29,11 +30,13 @@ use crate::elf::{FileOffset, Image};
 pub use change::{Change, NoteChange};
 use draft::Draft;
 pub use dynamic::EntryFor;
+pub use no_fit::{NoFit, Obstacle};
 use resolution_note::Opening;
 
 /// What became of the resolution note.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "cli", derive(serde::Serialize), serde(rename_all = "kebab-case"))]
+#[non_exhaustive]
 pub enum NoteOutcome {
     /// The file had none, and has none.
     #[default]
@@ -51,6 +54,7 @@ pub enum NoteOutcome {
 /// A rung of the ladder: where the new string goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "cli", derive(serde::Serialize), serde(rename_all = "kebab-case"))]
+#[non_exhaustive]
 pub enum Rung {
     /// Over dead bytes of `.dynstr`.
     Slot,
@@ -90,6 +94,7 @@ impl fmt::Display for Rung {
 
 /// The bytes that an edit writes.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Content {
     /// These.
     Bytes(Vec<u8>),
@@ -124,6 +129,7 @@ impl Content {
 
 /// How an edit may be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Step {
     /// Bytes that neither kernel nor loader reads at that moment: in any pieces.
     Fill,
@@ -133,6 +139,7 @@ pub enum Step {
 
 /// One change of the file. The list is in an order in which every prefix is a file that loads.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Edit {
     /// Where.
     pub at: FileOffset,
@@ -153,6 +160,7 @@ impl Edit {
 
 /// A table that has another place afterwards.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Move {
     /// Where it was.
     pub from: Range<FileOffset>,
@@ -251,12 +259,13 @@ impl<'data> Plan<'data> {
 
 /// Why a change cannot be planned.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum Refusal {
     /// Each rung with its reason.
-    #[error("no placement for the new search path fits: {}", reasons.iter().map(|(rung, why)| format!("{rung}: {why}")).collect::<Vec<_>>().join("; "))]
+    #[error("no placement for the new search path fits: {}", joined(reasons))]
     NoRung {
         /// The rungs in the order tried.
-        reasons: Vec<(Rung, String)>,
+        reasons: Vec<(Rung, NoFit)>,
     },
     /// A NUL would end the string early.
     #[error("a search path cannot hold a NUL byte")]
@@ -278,13 +287,8 @@ pub enum Refusal {
     HasNote,
 }
 
-/// Why one rung does not fit; the next one is tried.
-pub(crate) struct NoFit(String);
-
-impl NoFit {
-    fn new(why: impl Into<String>) -> Self {
-        Self(why.into())
-    }
+fn joined(reasons: &[(Rung, NoFit)]) -> String {
+    reasons.iter().map(|(rung, why)| format!("{rung}: {why}")).collect::<Vec<_>>().join("; ")
 }
 
 /// One rung: an entry of the ladder.
@@ -326,7 +330,7 @@ pub fn plan<'data>(image: &Image<'data>, change: &Change) -> Result<Plan<'data>,
         Ok(draft.finish(rung, note))
     };
     let only = |rung: Rung, edits: Attempt| {
-        attempt(rung, EntryFor::Spare, edits).map_err(|NoFit(why)| Refusal::NoRung { reasons: vec![(rung, why)] })
+        attempt(rung, EntryFor::Spare, edits).map_err(|why| Refusal::NoRung { reasons: vec![(rung, why)] })
     };
     if change.path.is_none() {
         return only(Rung::Drop, |draft| draft.drop_tag());
@@ -344,7 +348,7 @@ pub fn plan<'data>(image: &Image<'data>, change: &Change) -> Result<Plan<'data>,
         }
         match attempt(rung, entry, edits) {
             Ok(plan) => return Ok(plan),
-            Err(NoFit(why)) => reasons.push((rung, why)),
+            Err(why) => reasons.push((rung, why)),
         }
     }
     Err(Refusal::NoRung { reasons })

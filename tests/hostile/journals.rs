@@ -197,8 +197,8 @@ fn foreign() -> Done {
 /// The note goes, says something else, or is new, with a descriptor of more than one block.
 fn with_a_note() -> Done {
     let with = |descriptor: &[u8]| {
-        let note = Resolution { owner: b"NixOS\0".into(), descriptor: descriptor.into() };
-        let mut spec = Spec { resolution: vec![note], ..Spec::default() };
+        let note = Resolution::new(descriptor);
+        let mut spec = Spec::default().with(|spec| spec.resolution = vec![note]);
         spec.dynamic.insert(0, Entry::RunPath("/opt/old/with/a/name/longer/than/the/new/search/path".into()));
         spec.loads.push(Load::new(Access::Read, [Part::ResolutionNote(0)]));
         spec.headers.push(Header::Note(Part::ResolutionNote(0)));

@@ -9,7 +9,7 @@ use std::process::Command;
 use driver_runpath::Error;
 use driver_runpath::decide::Tag;
 use driver_runpath::elf::Image;
-use driver_runpath::plan::{Change, Content, Edit, Plan, Step, plan};
+use driver_runpath::plan::{Change, Content, Plan, plan};
 use driver_runpath::verify::verify;
 use goblin::elf::dynamic::*;
 use libtest_mimic::{Failed, Trial};
@@ -128,11 +128,11 @@ fn verify_sees_versions() -> Done {
         let mut wrong = plan.clone();
         // In the table that is in force afterwards, too.
         let moved = plan.moves.iter().find(|table| table.from.start.0 == strings).map_or(strings, |table| table.to.0);
-        let edit = |at: u64| Edit {
-            at: driver_runpath::elf::FileOffset(at),
-            content: Content::Bytes(b"X".to_vec()),
-            step: Step::Fill,
-            why: "a mistake",
+        let some = plan.edits.first().ok_or("no edit")?;
+        let edit = |at: u64| {
+            let mut edit = some.clone();
+            (edit.at, edit.content) = (driver_runpath::elf::FileOffset(at), Content::Bytes(b"X".to_vec()));
+            edit
         };
         wrong.edits.extend([edit(moved + at), edit(strings + at)]);
         match verify(wrong) {

@@ -122,5 +122,6 @@ fn entry_name(entry: EntryFor) -> &'static str {
         EntryFor::Spare => "spare entry",
         EntryFor::GivenUp(_) => "given up",
         EntryFor::MovedTable => "moved table",
+        _ => "new",
     }
 }

@@ -210,6 +210,7 @@ impl From<EntryFor> for Source {
             EntryFor::Spare => Self::Spare,
             EntryFor::GivenUp(_) => Self::GivenUp,
             EntryFor::MovedTable => Self::MovedTable,
+            other => unreachable!("{other:?} is new"),
         }
     }
 }
@@ -274,6 +275,7 @@ pub fn note_of(change: &Change) -> Option<&[u8]> {
     match &change.note {
         NoteChange::Drop => None,
         NoteChange::Renew(descriptor) | NoteChange::Write(descriptor) => Some(descriptor),
+        other => unreachable!("{other:?} is new"),
     }
 }
 
