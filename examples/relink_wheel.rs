@@ -50,7 +50,8 @@ fn relink(tree: &Path, directories: &OsStr) -> Result<Vec<String>, Failure> {
     copy_tree(&tree, &copy)?;
 
     // Which files are dynamic is known before the first one is edited.
-    let walked = walk(std::slice::from_ref(&copy), &Exclude::default(), |_, source| Image::parse(source.bytes()).map(|_| ()));
+    let walked =
+        walk(std::slice::from_ref(&copy), &Exclude::default(), |_, source| Image::parse(source.bytes()).map(|_| ()));
     if let Some((path, error)) = walked.problems.first() {
         return Err(format!("{}: {error}", path.display()).into());
     }

@@ -4,6 +4,12 @@
 //! that kernel and loader read go through a map, one volatile store each. Every page that a store will touch is
 //! written once beforehand with its own bytes, so that a full disk shows itself while the file is still as it was. A
 //! journal behind the file's end (see `journal`) lets a later run take back what a run that was stopped has left.
+//!
+//! ```
+//! use driver_runpath::apply::Durability;
+//!
+//! assert_eq!(Durability::default(), Durability::Process);
+//! ```
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -29,6 +35,11 @@ const PAGE: u64 = 0x1000;
 const PIECE: usize = 1 << 20;
 
 /// What an edit is safe from.
+///
+/// ```
+/// let mut options = driver_runpath::edit::OpenOptions::default();
+/// options.durability = driver_runpath::apply::Durability::Power;
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Durability {
@@ -41,7 +52,8 @@ pub enum Durability {
 
 impl Verified<'_> {
     /// Writes the edits into `file`, which is open for reading and writing and has the bytes that they were planned for.
-    /// All of it is read once more for that; [`Editor`](crate::edit::Editor) knows cheaper ways, and more.
+    /// All of it is read once more for that; [`Editor`](crate::edit::Editor) knows cheaper ways, and more. `file` keeps a
+    /// lock (flock(2)) until it is closed.
     ///
     /// ```
     /// use driver_runpath::apply::Durability;

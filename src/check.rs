@@ -1,4 +1,11 @@
 //! Says of each file that loads the driver whether its search path has the driver's directory. Changes nothing.
+//!
+//! ```
+//! use driver_runpath::check::{Options, check};
+//!
+//! let report = check(&["testdata/prebuilt/x86_64".into()], &Options::default());
+//! assert!(report.files.iter().any(|file| file.lacks_it()));
+//! ```
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,6 +24,14 @@ use crate::walk::{Exclude, Found, Walked};
 use crate::watch::Watch;
 
 /// What a file's search path means for the driver.
+///
+/// ```
+/// use driver_runpath::check::{Options, Verdict, check};
+///
+/// let report = check(&["testdata/prebuilt/x86_64/libopens.so".into()], &Options::default());
+/// let judged = report.files[0].result.as_ref().unwrap().as_ref().unwrap();
+/// assert_eq!(judged.verdict, Verdict::Misses);
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Verdict {
@@ -35,6 +50,15 @@ pub enum Verdict {
 }
 
 /// One ELF file of the report.
+///
+/// ```
+/// # use driver_runpath::check::{Options, check};
+/// for file in check(&["testdata/prebuilt/x86_64".into()], &Options::default()).files {
+///     if file.lacks_it() {
+///         println!("{}: {}", file.path.display(), file.refusal.map_or("fix would mend it".into(), |why| why.to_string()));
+///     }
+/// }
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Checked {
@@ -49,6 +73,14 @@ pub struct Checked {
 }
 
 /// A dynamic file with its verdict.
+///
+/// ```
+/// # use driver_runpath::check::{Options, check};
+/// for file in check(&["testdata/prebuilt/x86_64".into()], &Options::default()).files {
+///     let Ok(Ok(judged)) = file.result else { continue };
+///     println!("{:?} for {} reasons: {:?}", judged.search_path, judged.detection.evidence.len(), judged.verdict);
+/// }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Judged {
@@ -69,6 +101,14 @@ pub struct Judged {
 }
 
 /// What is known of a resolution note.
+///
+/// ```
+/// # use driver_runpath::check::{Judged, Note};
+/// /// Whether the file has a resolution note that says anything of the driver.
+/// fn is_spoken_for(judged: &Judged) -> bool {
+///     judged.note.as_ref().is_some_and(|Note { said, .. }| !said.is_empty())
+/// }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Note {
@@ -79,6 +119,13 @@ pub struct Note {
 }
 
 /// The result of a run.
+///
+/// ```
+/// # use driver_runpath::check::{Options, check};
+/// let report = check(&["testdata/prebuilt/x86_64".into(), "no/such/directory".into()], &Options::default());
+/// assert_eq!(report.problems.len(), 1);
+/// println!("{} ELF files, {} others", report.files.len(), report.others);
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Report {
@@ -93,6 +140,11 @@ pub struct Report {
 }
 
 /// What is asked of [`check`].
+///
+/// ```
+/// let mut options = driver_runpath::check::Options::default();
+/// options.driver_dirs = driver_runpath::fix::DriverDirs::one("/usr/lib/driver");
+/// ```
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct Options {

@@ -1,4 +1,12 @@
 //! From wanted changes to a changed file: plan, verify, apply, at one of the places where the result can go.
+//!
+//! ```
+//! use driver_runpath::edit::{Editor, OpenOptions};
+//!
+//! let editor = Editor::open("testdata/demo.sh", &OpenOptions::default())?;
+//! assert!(editor.is_none(), "no ELF file");
+//! # Ok::<(), driver_runpath::Error>(())
+//! ```
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
@@ -68,6 +76,18 @@ impl Default for OpenOptions {
 }
 
 /// Where the changed file goes.
+///
+/// ```
+/// use driver_runpath::Editor;
+/// use driver_runpath::edit::{OpenOptions, Target};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let output = dir.path().join("copy.so");
+/// let editor = Editor::open("testdata/prebuilt/x86_64/libopens.so", &OpenOptions::default())?.ok_or("no ELF file")?;
+/// editor.commit(&[], Target::Output(&output))?;
+/// # assert_eq!(std::fs::read(output)?, std::fs::read("testdata/prebuilt/x86_64/libopens.so")?);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Target<'p> {
@@ -78,6 +98,14 @@ pub enum Target<'p> {
 }
 
 /// What was done, or would be.
+///
+/// ```
+/// # use driver_runpath::edit::{Editor, OpenOptions};
+/// # let editor = Editor::open("testdata/prebuilt/x86_64/libopens.so", &OpenOptions::default())?.ok_or("no ELF file")?;
+/// let done = editor.preview(&[])?;
+/// assert!(done.edited.is_none() && !done.taken_back && !done.link_broken);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Done {
@@ -90,6 +118,16 @@ pub struct Done {
 }
 
 /// How a file was changed, or would be.
+///
+/// ```
+/// # use driver_runpath::{decide::Tag, plan::{Change, Rung}, edit::{Editor, OpenOptions, Protection}};
+/// # let mut options = OpenOptions::default();
+/// # options.protection = Protection::none();
+/// # let editor = Editor::open("testdata/prebuilt/x86_64/libopens.so", &options)?.ok_or("no ELF file")?;
+/// let edited = editor.preview(&[Change::new(Tag::Runpath, "/opt/lib")])?.edited.ok_or("nothing to do")?;
+/// assert_eq!((edited.rung, edited.growth), (Rung::Slack, 0));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Edited {
@@ -111,6 +149,16 @@ impl Edited {
 }
 
 /// What a [`PathOperation`] comes to for one file.
+///
+/// ```
+/// use driver_runpath::decide::{PathOperation, Tag};
+/// # use driver_runpath::edit::{Editor, OpenOptions};
+/// # let editor = Editor::open("testdata/prebuilt/x86_64/libopens.so", &OpenOptions::default())?.ok_or("no ELF file")?;
+///
+/// let proposal = editor.propose(&PathOperation::Append(b"/opt/lib".to_vec()), None)?;
+/// assert_eq!((proposal.old.effective(), proposal.new), (None, Some((Tag::Runpath, b"/opt/lib".to_vec()))));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Proposal {

@@ -107,6 +107,15 @@ impl From<ParseError> for Error {
 }
 
 /// The process that keeps a lock on a file, as far as it can be seen.
+///
+/// ```
+/// use driver_runpath::Error;
+///
+/// fn who(error: &Error) -> Option<u32> {
+///     let Error::Locked(holder) = error else { return None };
+///     holder.process.map(|(process, _user)| process)
+/// }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Holder {

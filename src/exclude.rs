@@ -5,6 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A pattern that cannot be read.
+///
+/// ```
+/// let bad = driver_runpath::walk::Exclude::new(["[".to_owned()]).unwrap_err();
+/// assert_eq!(bad.pattern, "[");
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{pattern}: {why}")]
 #[non_exhaustive]

@@ -1,4 +1,13 @@
 //! The main job: walk, detect, decide, plan, verify, apply.
+//!
+//! ```
+//! use driver_runpath::fix::{Options, fix};
+//!
+//! let mut options = Options::default();
+//! options.dry_run = true;
+//! let report = fix(&["testdata/prebuilt/x86_64".into()], &options);
+//! println!("{} files would be looked at", report.files.len());
+//! ```
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -25,6 +34,13 @@ use crate::walk::{Exclude, Found, Walked, for_each_file, walk};
 use crate::watch::Watch;
 
 /// Where drivers lie, by the kind of file.
+///
+/// ```
+/// use driver_runpath::fix::DriverDirs;
+///
+/// assert_eq!(DriverDirs::default().of(false), b"/run/opengl-driver/lib");
+/// assert_eq!(DriverDirs::one("/usr/lib/driver").of(true), b"/usr/lib/driver");
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DriverDirs {
@@ -120,6 +136,20 @@ impl Options {
 }
 
 /// What was done, or would be, with one ELF file.
+///
+/// ```
+/// use driver_runpath::fix::{Options, Outcome, fix};
+///
+/// # let mut options = Options::default();
+/// # options.dry_run = true;
+/// for file in fix(&["testdata/prebuilt/x86_64".into()], &options).files {
+///     match file.outcome {
+///         Outcome::Changed(changed) => println!("{}: {} bytes more", file.path.display(), changed.growth),
+///         Outcome::Failed(why) => println!("{}: {why}", file.path.display()),
+///         _ => {}
+///     }
+/// }
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Outcome {
@@ -139,6 +169,13 @@ pub enum Outcome {
 }
 
 /// How one file changed.
+///
+/// ```
+/// # use driver_runpath::fix::Changed;
+/// fn in_words(changed: &Changed) -> String {
+///     format!("{} {}; {}", changed.decision.tag, String::from_utf8_lossy(&changed.decision.path), changed.rung)
+/// }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Changed {
@@ -159,6 +196,15 @@ pub struct Changed {
 }
 
 /// One ELF file of the report.
+///
+/// ```
+/// # use driver_runpath::fix::{Options, fix};
+/// # let mut options = Options::default();
+/// # options.dry_run = true;
+/// let report = fix(&["testdata/prebuilt/x86_64".into()], &options);
+/// let taken = report.files.iter().filter(|file| file.is_taken);
+/// assert!(taken.count() > 0);
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Fixed {
@@ -177,6 +223,15 @@ pub struct Fixed {
 }
 
 /// The result of a run.
+///
+/// ```
+/// # use driver_runpath::fix::{Options, fix};
+/// # let mut options = Options::default();
+/// # options.dry_run = true;
+/// let report = fix(&["testdata/prebuilt/x86_64".into()], &options);
+/// assert!(report.problems.is_empty() && report.dry_run);
+/// println!("{} ELF files in {:?}", report.files.len(), report.time);
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Report {

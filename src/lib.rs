@@ -89,6 +89,7 @@ mod error;
 #[cfg(feature = "fixtures")]
 pub mod fixtures;
 pub mod plan;
+#[doc(hidden)]
 pub mod resolution;
 pub mod verify;
 

@@ -18,6 +18,14 @@ use crate::source::{Source, is_on_overlay};
 pub(crate) const COPY_PREFIX: &str = ".driver-runpath-";
 
 /// What protects files from an edit in place.
+///
+/// ```
+/// use driver_runpath::edit::{OpenOptions, Protection};
+///
+/// let mut options = OpenOptions::default();
+/// options.protection.store = Some("/gnu/store".into());
+/// assert_ne!(options.protection, Protection::none());
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Protection {
@@ -28,6 +36,13 @@ pub struct Protection {
 }
 
 /// What is done with a file that has hard links which were not given, as in a cache of uv or conda.
+///
+/// ```
+/// use driver_runpath::edit::{HardLinks, Protection};
+///
+/// assert_eq!(Protection::default().links, HardLinks::Refuse);
+/// let in_a_venv_of_uv = Protection::default().with_links(HardLinks::Break);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum HardLinks {

@@ -16,6 +16,14 @@ use crate::lock::lock;
 use crate::map::{PrivateMap, ReadMap, pages_lost};
 
 /// Whether a symbolic link at the end of a path is followed.
+///
+/// ```
+/// use driver_runpath::walk::{Links, Source};
+///
+/// let script = Source::open("testdata/demo.sh".as_ref(), Links::Follow)?;
+/// assert!(script.is_none());
+/// # Ok::<(), driver_runpath::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Links {
@@ -41,6 +49,14 @@ impl Take {
 }
 
 /// What tells that a file is still the one that was looked at.
+///
+/// ```
+/// # use driver_runpath::walk::{Links, Source};
+/// let path = std::path::Path::new("testdata/prebuilt/x86_64/libopens.so");
+/// let source = Source::open(path, Links::Follow)?.ok_or("no ELF file")?;
+/// assert_eq!(source.identity.len, path.metadata()?.len());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Identity {

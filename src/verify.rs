@@ -3,6 +3,16 @@
 //! The editor works on `object`'s structs; this module reads with `goblin`, and only its lazy parts: its eager ones
 //! refuse files that loaders accept. The planned file exists only as an overlay: the original's bytes with the edits
 //! laid over the windows that are read.
+//!
+//! ```
+//! # let file = std::fs::read("testdata/prebuilt/x86_64/libopens.so").unwrap();
+//! # let image = driver_runpath::elf::Image::parse(&file).unwrap();
+//! # use driver_runpath::{decide::Tag, plan::{Change, plan}};
+//! # let plan = plan(&image, &Change::new(Tag::Runpath, "/run/opengl-driver/lib")).unwrap();
+//! let edited = driver_runpath::verify::verify(plan)?.into_bytes();
+//! assert_eq!(edited.len(), file.len());
+//! # Ok::<(), driver_runpath::Error>(())
+//! ```
 
 mod names;
 mod note;
@@ -31,6 +41,15 @@ const DT_RELR: u64 = 36;
 const DT_MIPS_RLD_MAP_REL: u64 = 0x7000_0035;
 
 /// Compares what `plan` makes of its file with what it means to make.
+///
+/// ```
+/// # let file = std::fs::read("testdata/prebuilt/x86_64/libopens.so").unwrap();
+/// # let image = driver_runpath::elf::Image::parse(&file).unwrap();
+/// # use driver_runpath::{decide::Tag, plan::{Change, plan}};
+/// # let plan = plan(&image, &Change::new(Tag::Runpath, "/run/opengl-driver/lib")).unwrap();
+/// let verified = driver_runpath::verify::verify(plan)?;
+/// # Ok::<(), driver_runpath::Error>(())
+/// ```
 ///
 /// # Errors
 /// [`Error::Malformed`] where the original itself cannot be read in this way, so that nothing can be said of an edit of

@@ -1,4 +1,11 @@
 //! The files to look at: those named, and those in the directories named, each once, in parallel.
+//!
+//! ```
+//! use driver_runpath::walk::{Exclude, walk};
+//!
+//! let walked = walk(&["testdata/prebuilt".into()], &Exclude::default(), |_path, source| source.bytes().len());
+//! println!("{} ELF files of {} bytes", walked.files.len(), walked.files.iter().map(|found| found.seen).sum::<usize>());
+//! ```
 
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, HashMap};
@@ -26,6 +33,12 @@ use crate::source::Take;
 pub use crate::source::{Identity, Links, Source};
 
 /// What the walk came upon.
+///
+/// ```
+/// # use driver_runpath::walk::{Exclude, walk};
+/// let walked = walk(&["testdata".into(), "no/such/file".into()], &Exclude::default(), |_, source| source.bytes().len());
+/// assert_eq!((walked.problems.len(), walked.others > 0), (1, true));
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Walked<T> {
@@ -38,6 +51,12 @@ pub struct Walked<T> {
 }
 
 /// An ELF file under the name it was first found by.
+///
+/// ```
+/// # use driver_runpath::walk::{Exclude, walk};
+/// let walked = walk(&["testdata/prebuilt".into()], &Exclude::default(), |_, source| source.bytes().len());
+/// let largest = walked.files.iter().max_by_key(|found| found.seen).map(|found| &found.path);
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Found<T> {

@@ -1,4 +1,9 @@
 //! How far a run has got, for whoever shows it.
+//!
+//! ```
+//! let watch = driver_runpath::watch::Watch::default();
+//! assert_eq!((watch.looked_at(), watch.edited(), watch.to_edit()), (0, 0, 0));
+//! ```
 
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -7,6 +12,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::tree::directory_of;
 
 /// How far a run has got. Whoever started it keeps one end of the [`Arc`](std::sync::Arc), and asks from another thread.
+///
+/// ```
+/// use driver_runpath::check::{Options, check};
+///
+/// let options = Options::default();
+/// check(&["testdata/prebuilt/x86_64".into()], &options);
+/// assert!(options.watch.looked_at() > 0);
+/// ```
 #[derive(Debug, Default)]
 pub struct Watch {
     looked_at: AtomicU64,

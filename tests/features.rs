@@ -20,7 +20,7 @@ const SYSTEM: [&str; 11] = [
 ];
 
 /// The modules that are there without any feature.
-const PURE: [&str; 8] = ["decide", "detect", "elf", "error", "facts", "fixtures", "plan", "verify"];
+const PURE: [&str; 9] = ["decide", "detect", "elf", "error", "facts", "fixtures", "plan", "resolution", "verify"];
 
 fn sources(of: &Path, found: &mut Vec<PathBuf>) {
     if of.is_dir() {
@@ -29,6 +29,15 @@ fn sources(of: &Path, found: &mut Vec<PathBuf>) {
     } else if of.extension().is_some_and(|extension| extension == "rs") {
         found.push(of.to_owned());
     }
+}
+
+/// The files of the modules that a module has only with `files`.
+fn gated_by(path: &Path) -> Vec<PathBuf> {
+    let text = fs::read_to_string(path).expect("text");
+    let below = if path.ends_with("mod.rs") { path.with_file_name("") } else { path.with_extension("") };
+    let name = |part: &str| part.trim_start().strip_prefix("mod ")?.split_once(';').map(|(name, _)| name.to_owned());
+    let parts = text.split("#[cfg(feature = \"files\")]\n").skip(1);
+    parts.filter_map(name).map(|name| below.join(format!("{name}.rs"))).collect()
 }
 
 /// The pure part's files, without their tests and comments.
@@ -40,6 +49,9 @@ fn pure_code() -> Vec<(PathBuf, String)> {
             sources(of, &mut files);
         }
     }
+    // What a module has for a feature alone.
+    let gated: Vec<PathBuf> = files.iter().flat_map(|path| gated_by(path)).collect();
+    files.retain(|path| !gated.contains(path));
     let code = |path: PathBuf| {
         let text = fs::read_to_string(&path).expect("text");
         let text = text.split("#[cfg(test)]\nmod ").next().unwrap_or_default();

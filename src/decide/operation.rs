@@ -83,6 +83,10 @@ impl PathOperation {
 }
 
 /// The path without empty entries, which mean the current directory, and without later duplicates.
+///
+/// ```
+/// assert_eq!(driver_runpath::decide::tidy(b"/a::/b:/a/"), b"/a:/b");
+/// ```
 pub fn tidy(path: &[u8]) -> Vec<u8> {
     let mut seen = HashSet::new();
     let kept = entries(path).filter(|entry| !entry.is_empty() && seen.insert(same_directory_key(entry)));

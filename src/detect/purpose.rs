@@ -6,6 +6,15 @@ use std::fmt;
 use super::Detection;
 
 /// An interface of the driver.
+///
+/// ```
+/// # let file = std::fs::read("testdata/prebuilt/x86_64/libopens.so").unwrap();
+/// # let image = driver_runpath::elf::Image::parse(&file).unwrap();
+/// use driver_runpath::detect::{Depth, DriverNames, Purpose, detect};
+///
+/// let found = detect(&image, &DriverNames::default(), Depth::All);
+/// assert!(found.purposes().into_iter().eq([Purpose::Cuda]));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "cli", derive(serde::Serialize), serde(rename_all = "kebab-case"))]
 #[non_exhaustive]

@@ -40,6 +40,16 @@ impl ParseError {
 }
 
 /// Why bytes that start with the ELF magic cannot be read as an ELF file. Segments are named by their index.
+///
+/// ```
+/// use driver_runpath::elf::{Image, Malformed, ParseError};
+///
+/// let mut file = std::fs::read("testdata/prebuilt/x86_64/libopens.so")?;
+/// file.truncate(0x2000);
+/// let error = Image::parse(&file).unwrap_err();
+/// assert!(matches!(error, ParseError::Malformed(Malformed::Truncated { segment: 2, .. })));
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Malformed {

@@ -16,6 +16,16 @@ use super::{MAGIC, Malformed, NotCandidate, ParseError};
 use crate::decide::{Current, Tag};
 
 /// One entry of the program header table (gABI, "Program Header"). Sizes and alignment are in bytes.
+///
+/// ```
+/// # let file = std::fs::read("testdata/prebuilt/x86_64/libopens.so").unwrap();
+/// # let image = driver_runpath::elf::Image::parse(&file).unwrap();
+/// use driver_runpath::object::elf::PF_X;
+///
+/// let (_, code) = image.loads().find(|(_, load)| load.has(PF_X)).ok_or("no code")?;
+/// assert_eq!((code.vaddr.0, code.filesz), (0x1000, 0x131));
+/// # Ok::<(), &str>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs)] // the names are the specification's
 #[non_exhaustive]
@@ -58,6 +68,14 @@ impl Segment {
 }
 
 /// One entry of `.dynamic` (gABI, "Dynamic Section").
+///
+/// ```
+/// # let file = std::fs::read("testdata/prebuilt/x86_64/libopens.so").unwrap();
+/// # let image = driver_runpath::elf::Image::parse(&file).unwrap();
+/// use driver_runpath::object::elf::DT_NEEDED;
+///
+/// assert_eq!(image.dynamic.entries.iter().filter(|entry| entry.tag == DT_NEEDED).count(), 1);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub struct DynamicEntry {
@@ -66,6 +84,14 @@ pub struct DynamicEntry {
 }
 
 /// `.dynamic`, up to its first `DT_NULL`.
+///
+/// ```
+/// # let file = std::fs::read("testdata/prebuilt/x86_64/libopens.so").unwrap();
+/// # let image = driver_runpath::elf::Image::parse(&file).unwrap();
+/// use driver_runpath::object::elf::DT_RUNPATH;
+///
+/// assert!(image.dynamic.value(DT_RUNPATH).is_none() && image.dynamic.has_spare());
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct DynamicTable {
@@ -99,6 +125,15 @@ impl DynamicTable {
 }
 
 /// File header, program headers and section headers, before `.dynamic` is known.
+///
+/// ```
+/// use driver_runpath::elf::Headers;
+/// use driver_runpath::object::elf::EM_X86_64;
+///
+/// let headers = Headers::read(&std::fs::read("testdata/prebuilt/x86_64/libopens.so")?)?;
+/// assert_eq!((headers.machine, headers.segments.len()), (EM_X86_64, 9));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone)]
 #[allow(missing_docs)]
 #[non_exhaustive]
@@ -114,6 +149,15 @@ pub struct Headers {
 }
 
 /// A dynamic ELF file: its bytes and its tables.
+///
+/// ```
+/// use driver_runpath::elf::Image;
+///
+/// let file = std::fs::read("testdata/prebuilt/x86_64/libopens.so")?;
+/// let image = Image::parse(&file)?;
+/// assert_eq!((image.search_path(), image.interpreter(), image.end_of_image()), (None, None, image.file_end()));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Image<'data> {

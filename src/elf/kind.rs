@@ -7,6 +7,13 @@ use object::elf;
 use super::image::{DynamicTable, Headers};
 
 /// Why a file is never given a search path.
+///
+/// ```
+/// use driver_runpath::elf::{Image, NotCandidate, ParseError};
+///
+/// let error = Image::parse(b"#!/bin/sh").unwrap_err();
+/// assert_eq!(error, ParseError::NotCandidate(NotCandidate::NotElf));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "cli", derive(serde::Serialize), serde(rename_all = "kebab-case"))]
 #[non_exhaustive]

@@ -3,6 +3,13 @@
 use crate::decide::{Current, Tag};
 
 /// What the dynamic table shall say afterwards.
+///
+/// ```
+/// use driver_runpath::decide::Tag;
+/// use driver_runpath::plan::Change;
+///
+/// let (set, drop) = (Change::new(Tag::Runpath, "$ORIGIN/../lib"), Change::without(Tag::Rpath));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Change {
@@ -61,6 +68,14 @@ impl Change {
 
 /// What becomes of the resolution note (see [`crate::resolution`]). Its descriptor is made before, by whom can ask the
 /// file system.
+///
+/// ```
+/// use driver_runpath::decide::Tag;
+/// use driver_runpath::plan::{Change, NoteChange};
+///
+/// assert_eq!(Change::new(Tag::Runpath, "/opt/lib").note, NoteChange::Drop);
+/// let renewed = Change::new(Tag::Runpath, "/opt/lib").with_note(NoteChange::Renew(b"libx.so\0?/opt/lib\0\0".to_vec()));
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum NoteChange {

@@ -13,6 +13,14 @@ use super::{NoFit, Obstacle};
 use crate::elf::{Image, Vaddr, overlap};
 
 /// Where the entry for a first search path comes from.
+///
+/// ```
+/// # let file = std::fs::read("testdata/prebuilt/x86_64/libopens.so").unwrap();
+/// # let image = driver_runpath::elf::Image::parse(&file).unwrap();
+/// # use driver_runpath::{decide::Tag, plan::{Change, plan}};
+/// # let plan = plan(&image, &Change::new(Tag::Runpath, "/run/opengl-driver/lib")).unwrap();
+/// assert_eq!(plan.entry, driver_runpath::plan::EntryFor::Spare);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum EntryFor {

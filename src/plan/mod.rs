@@ -2,6 +2,18 @@
 //!
 //! Pure: bytes in, values out. The first rung that fits is taken. A rung's file says what it needs, what it edits and
 //! why that is safe.
+//!
+//! ```
+//! # let file = std::fs::read("testdata/prebuilt/x86_64/libopens.so").unwrap();
+//! # let image = driver_runpath::elf::Image::parse(&file).unwrap();
+//! use driver_runpath::decide::Tag;
+//! use driver_runpath::plan::{Change, plan};
+//!
+//! for edit in plan(&image, &Change::new(Tag::Runpath, "/run/opengl-driver/lib"))?.edits {
+//!     println!("{}: {}", edit.at, edit.why);
+//! }
+//! # Ok::<(), driver_runpath::plan::Refusal>(())
+//! ```
 
 mod apart;
 mod append;
@@ -34,6 +46,14 @@ pub use no_fit::{NoFit, Obstacle};
 use resolution_note::Opening;
 
 /// What became of the resolution note.
+///
+/// ```
+/// # let file = std::fs::read("testdata/prebuilt/x86_64/libopens.so").unwrap();
+/// # let image = driver_runpath::elf::Image::parse(&file).unwrap();
+/// # use driver_runpath::{decide::Tag, plan::{Change, plan}};
+/// # let plan = plan(&image, &Change::new(Tag::Runpath, "/run/opengl-driver/lib")).unwrap();
+/// assert_eq!(plan.note, driver_runpath::plan::NoteOutcome::None);
+/// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "cli", derive(serde::Serialize), serde(rename_all = "kebab-case"))]
 #[non_exhaustive]
@@ -52,6 +72,14 @@ pub enum NoteOutcome {
 }
 
 /// A rung of the ladder: where the new string goes.
+///
+/// ```
+/// # let file = std::fs::read("testdata/prebuilt/x86_64/libopens.so").unwrap();
+/// # let image = driver_runpath::elf::Image::parse(&file).unwrap();
+/// # use driver_runpath::{decide::Tag, plan::{Change, plan}};
+/// # let plan = plan(&image, &Change::new(Tag::Runpath, "/run/opengl-driver/lib")).unwrap();
+/// assert_eq!((plan.rung.to_string(), plan.growth()), ("slack".to_owned(), 0));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "cli", derive(serde::Serialize), serde(rename_all = "kebab-case"))]
 #[non_exhaustive]
@@ -93,6 +121,16 @@ impl fmt::Display for Rung {
 }
 
 /// The bytes that an edit writes.
+///
+/// ```
+/// # let file = std::fs::read("testdata/prebuilt/x86_64/libopens.so").unwrap();
+/// # let image = driver_runpath::elf::Image::parse(&file).unwrap();
+/// # use driver_runpath::{decide::Tag, plan::{Change, plan}};
+/// # let plan = plan(&image, &Change::new(Tag::Runpath, "/run/opengl-driver/lib")).unwrap();
+/// let written: u64 = plan.edits.iter().map(|edit| edit.content.len()).sum();
+/// assert!(written < 1000);
+/// assert!(plan.edits.iter().all(|edit| edit.content.resolve(plan.original()).is_some()));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Content {
@@ -128,6 +166,18 @@ impl Content {
 }
 
 /// How an edit may be written.
+///
+/// ```
+/// # let file = std::fs::read("testdata/prebuilt/x86_64/libopens.so").unwrap();
+/// # let image = driver_runpath::elf::Image::parse(&file).unwrap();
+/// # use driver_runpath::{decide::Tag, plan::{Change, plan}};
+/// # let plan = plan(&image, &Change::new(Tag::Runpath, "/run/opengl-driver/lib")).unwrap();
+/// use driver_runpath::plan::Step;
+///
+/// // What nobody reads yet comes before the words that lead to it.
+/// assert_eq!(plan.edits.first().map(|edit| edit.step), Some(Step::Fill));
+/// assert!(plan.edits.iter().any(|edit| edit.step == Step::Store));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Step {
@@ -138,6 +188,16 @@ pub enum Step {
 }
 
 /// One change of the file. The list is in an order in which every prefix is a file that loads.
+///
+/// ```
+/// # let file = std::fs::read("testdata/prebuilt/x86_64/libopens.so").unwrap();
+/// # let image = driver_runpath::elf::Image::parse(&file).unwrap();
+/// # use driver_runpath::{decide::Tag, plan::{Change, plan}};
+/// # let plan = plan(&image, &Change::new(Tag::Runpath, "/run/opengl-driver/lib")).unwrap();
+/// for edit in &plan.edits {
+///     println!("{}: {} bytes, {}", edit.at, edit.content.len(), edit.why);
+/// }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Edit {
@@ -159,6 +219,16 @@ impl Edit {
 }
 
 /// A table that has another place afterwards.
+///
+/// ```
+/// # let file = std::fs::read("testdata/prebuilt/x86_64/libopens.so").unwrap();
+/// # let image = driver_runpath::elf::Image::parse(&file).unwrap();
+/// # use driver_runpath::{decide::Tag, plan::{Change, plan}};
+/// # let plan = plan(&image, &Change::new(Tag::Runpath, "/run/opengl-driver/lib")).unwrap();
+/// let strings = &plan.moves[0];
+/// assert_eq!(strings.from, image.strings.range);
+/// println!(".dynstr goes to {}, at {}", strings.to, strings.addr);
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Move {
@@ -174,6 +244,17 @@ pub struct Move {
 ///
 /// Nothing can be done with it but to look at it, until [`verify`](crate::verify::verify) has turned it into a
 /// [`Verified`](crate::verify::Verified).
+///
+/// ```
+/// # let file = std::fs::read("testdata/prebuilt/x86_64/libopens.so").unwrap();
+/// # let image = driver_runpath::elf::Image::parse(&file).unwrap();
+/// # use driver_runpath::{decide::Tag, plan::{Change, plan}};
+/// # let plan = plan(&image, &Change::new(Tag::Runpath, "/run/opengl-driver/lib")).unwrap();
+/// // What a run that was killed after the first edit would leave.
+/// let first = plan.replay(1).ok_or("no such edit")?;
+/// assert_eq!(driver_runpath::elf::Image::parse(&first)?.search_path(), None);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Plan<'data> {
@@ -258,6 +339,15 @@ impl<'data> Plan<'data> {
 }
 
 /// Why a change cannot be planned.
+///
+/// ```
+/// # let file = std::fs::read("testdata/prebuilt/x86_64/libopens.so").unwrap();
+/// # let image = driver_runpath::elf::Image::parse(&file).unwrap();
+/// use driver_runpath::decide::Tag;
+/// use driver_runpath::plan::{Change, Refusal, plan};
+///
+/// assert_eq!(plan(&image, &Change::new(Tag::Runpath, "/a\0/b")).unwrap_err(), Refusal::Nul);
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Refusal {
@@ -307,6 +397,17 @@ const LADDER: [(Rung, Attempt); 9] = [
 ];
 
 /// Plans `change` for `image`.
+///
+/// ```
+/// # let file = std::fs::read("testdata/prebuilt/x86_64/libopens.so").unwrap();
+/// # let image = driver_runpath::elf::Image::parse(&file).unwrap();
+/// use driver_runpath::decide::Tag;
+/// use driver_runpath::plan::{Change, plan};
+///
+/// let plan = plan(&image, &Change::new(Tag::Runpath, "/run/opengl-driver/lib"))?;
+/// assert_eq!(plan.new_len, image.file_end().0);
+/// # Ok::<(), driver_runpath::plan::Refusal>(())
+/// ```
 ///
 /// # Errors
 /// [`Refusal`] where no rung fits under the rules.

@@ -3,6 +3,16 @@
 use std::fmt;
 
 /// Why one rung does not fit; the next one is tried.
+///
+/// ```
+/// use driver_runpath::plan::{Obstacle, Refusal};
+///
+/// /// Whether the file would do, were it not for what follows it.
+/// fn is_self_extracting(refusal: &Refusal) -> bool {
+///     let Refusal::NoRung { reasons } = refusal else { return false };
+///     reasons.iter().any(|(_, why)| why.obstacle() == Obstacle::Payload)
+/// }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NoFit {
     obstacle: Obstacle,
@@ -10,6 +20,17 @@ pub struct NoFit {
 }
 
 /// What stands in the way of a rung, in kind.
+///
+/// ```
+/// use driver_runpath::decide::Tag;
+/// use driver_runpath::elf::Image;
+/// use driver_runpath::plan::{Change, Obstacle, Refusal, plan};
+///
+/// let file = [&std::fs::read("testdata/prebuilt/x86_64/libopens.so")?[..], b"a payload"].concat();
+/// let refusal = plan(&Image::parse(&file)?, &Change::new(Tag::Runpath, vec![b'/'; 5000])).unwrap_err();
+/// assert!(matches!(refusal, Refusal::NoRung { reasons } if reasons.iter().any(|(_, why)| why.obstacle() == Obstacle::Payload)));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Obstacle {
