@@ -18,7 +18,8 @@ arches="alpha amd64 armel armhf hurd-i386 i386 ia64 kfreebsd-amd64 kfreebsd-i386
 unchanged="basic-flags set-rpath add-rpath set-empty-rpath set-rpath-library shrink-rpath
   shrink-rpath-with-allowed-prefixes force-rpath args-from-file output-flag big-dynstr grow-file build-id endianness
   no-dynamic-section overlapping-segments-after-rounding phdr-corruption preserve-init shared-rpath too-many-strtab
-  set-rpath-rel-map remove-rld-map-rel short-first-segment"
+  set-rpath-rel-map remove-rld-map-rel short-first-segment build-resolution-cache build-resolution-cache-no-pie
+  build-resolution-cache-search-hint build-resolution-cache-stale build-resolution-cache-symtab"
 
 cd "$dir" || exit 2
 [ -e src/patchelf.built ] || {
@@ -35,6 +36,7 @@ sed -e '/--set-interpreter/d' no-rpath-pie-powerpc.sh >ours-no-rpath-pie-powerpc
 sed -e '/--set-interpreter/d' no-rpath-prebuild.sh >ours-no-rpath-prebuild.sh
 sed -e '/invalid-verneed-file$/d' -e '/:invalid-dynamic-noterm$/d' -e '/:invalid-gnuhash-/d' invalid-elf.sh \
   >ours-invalid-elf.sh
+sed -e '/^# --- DT_NEEDED edits/,/^if /{/^if /!d}' build-resolution-cache-edits.sh >ours-build-resolution-cache-edits.sh
 # The random numbers that they draw are drawn all the same: each seed builds the programs that it builds there.
 awk '/^ *4\) \[ -n "\$interp"/ { skip = 1; print "4 | 6) continue ;; 5) pick a b; continue ;; 7) pick a b c; continue ;;" }
   !skip { print }
@@ -75,7 +77,7 @@ one() {
 
 printf '%-45s %-6s %-6s\n' test ours peer
 for name in $unchanged; do one "$name" sh -e "./$name.sh"; done
-for name in no-rpath no-rpath-pie-powerpc; do one "$name" sh -e "./ours-$name.sh"; done
+for name in build-resolution-cache-edits no-rpath no-rpath-pie-powerpc; do one "$name" sh -e "./ours-$name.sh"; done
 for arch in $arches; do one "no-rpath-$arch" sh -e ./ours-no-rpath-prebuild.sh "$arch"; done
 one invalid-elf sh -ue ./ours-invalid-elf.sh
 for seed in $seeds; do

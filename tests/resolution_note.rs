@@ -110,7 +110,7 @@ fn stub() -> Result<(), Failed> {
     fs::write(&file, bytes)?;
 
     let checked = driver_runpath(["check".as_ref(), file.as_os_str()]).expect(1)?;
-    contains(&checked.out, "MISSES the driver")?;
+    contains(&checked.out, "MISLEADS the loader")?;
     contains(&checked.out, &format!("its resolution note sends libcuda.so.1 to the STUB {}", &stub[1..]))?;
     contains(&checked.out, "mend with: driver-runpath fix")?;
     let json = driver_runpath(["check".as_ref(), "--json".as_ref(), file.as_os_str()]).expect(1)?;

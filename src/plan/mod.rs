@@ -357,6 +357,9 @@ pub enum Refusal {
         /// The rungs in the order tried.
         reasons: Vec<(Rung, NoFit)>,
     },
+    /// A new resolution note fits nowhere.
+    #[error("no placement for the resolution note fits: {0}")]
+    NoteFitsNowhere(NoFit),
     /// A NUL would end the string early.
     #[error("a search path cannot hold a NUL byte")]
     Nul,
@@ -430,14 +433,12 @@ pub fn plan<'data>(image: &Image<'data>, change: &Change) -> Result<Plan<'data>,
         let note = notes.close(&mut draft)?;
         Ok(draft.finish(rung, note))
     };
-    let only = |rung: Rung, edits: Attempt| {
-        attempt(rung, EntryFor::Spare, edits).map_err(|why| Refusal::NoRung { reasons: vec![(rung, why)] })
-    };
     if change.path.is_none() {
-        return only(Rung::Drop, |draft| draft.drop_tag());
+        return attempt(Rung::Drop, EntryFor::Spare, |draft| draft.drop_tag())
+            .map_err(|why| Refusal::NoRung { reasons: vec![(Rung::Drop, why)] });
     }
     if keeps_path(image, change) {
-        return only(Rung::Note, |_| Ok(()));
+        return attempt(Rung::Note, EntryFor::Spare, |_| Ok(())).map_err(Refusal::NoteFitsNowhere);
     }
     let mut reasons = Vec::new();
     for (rung, edits) in LADDER {

@@ -59,7 +59,8 @@ impl<'data> Opening<'data> {
         if self.image.is_none() {
             return Ok(());
         }
-        let p_type = draft.image.encoding.layout.p_type;
+        let image = draft.image;
+        let p_type = image.encoding.layout.p_type;
         // All out of sight, and last the one that counts, by whatever headers it is found; then the bytes.
         let counts = |note: &&Found| self.notes.found.first().is_some_and(|first| first.place == note.place);
         let (last, first): (Vec<&Found>, Vec<&Found>) = self.notes.found.iter().partition(counts);
@@ -77,11 +78,15 @@ impl<'data> Opening<'data> {
                 draft.write_first(range.start, zeros(range), Step::Fill, WHY);
             }
         }
-        let bare = self.notes.sections.iter().filter_map(|index| draft.image.sections.get(*index)?.file_range());
-        let in_a_note =
-            |range: &Range<FileOffset>| self.notes.found.iter().any(|note| overlap(&note.place.range, range));
-        for range in bare.filter(|range| !in_a_note(range)).collect::<Vec<_>>() {
-            if check_own(draft.image, &range, None).is_ok() {
+        // A section of that name whose notes a program header shows are others' notes.
+        let is_shown = |range: &Range<FileOffset>| {
+            let mut notes = image.segments.iter().filter(|segment| segment.kind == elf::PT_NOTE);
+            notes.any(|segment| overlap(&segment.file_range(), range))
+                || self.notes.found.iter().any(|note| overlap(&note.place.range, range))
+        };
+        let bare = self.notes.sections.iter().filter_map(|index| image.sections.get(*index)?.file_range());
+        for range in bare.filter(|range| !is_shown(range)).collect::<Vec<_>>() {
+            if check_own(image, &range, None).is_ok() {
                 draft.write_first(range.start, zeros(&range), Step::Fill, WHY);
             }
         }

@@ -284,9 +284,8 @@ fn notes(subject: &Subject) -> Vec<String> {
         let what = "who loads this file is not known: RPATH of the objects that do, up to the executable, would be searched, too";
         notes.push(format!("{what}; --loaded-by names them"));
     }
-    if let Some(Note { reader: Reader::Reads(_), .. }) = &subject.note
-        && subject.entries.iter().any(|entry| !entry.entry.starts_with(b"/nix/store/"))
-    {
+    let is_outside = || subject.entries.iter().any(|entry| !entry.entry.starts_with(b"/nix/store/"));
+    if matches!(&subject.note, Some(Note { reader: Reader::Reads(_), .. })) && is_outside() {
         let what = "a later revision of this loader ignores the resolution note, because RUNPATH has an entry outside the Nix store";
         notes.push(format!("{what}; there RUNPATH alone decides"));
     }

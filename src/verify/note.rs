@@ -30,6 +30,8 @@ pub(super) struct Note {
 pub(super) struct Notes {
     found: Vec<Note>,
     sections: Vec<usize>,
+    /// The bytes of those that no program header shows.
+    bare: Vec<Range<u64>>,
     /// Sections whose note is gone.
     vacant: Vec<usize>,
 }
@@ -60,18 +62,27 @@ impl Notes {
                 vacant.push(index);
             }
         }
-        Ok(Self { found, sections, vacant })
+        let shown = |range: &Range<u64>| {
+            let mut notes = reading.segments.iter().filter(|segment| segment.p_type == program_header::PT_NOTE);
+            notes.any(|note| note.p_offset < range.end && range.start < note.p_offset.saturating_add(note.p_filesz))
+        };
+        let named = sections.iter().filter_map(|index| reading.sections.get(*index));
+        let ranges = named.filter(|section| section.sh_type != section_header::SHT_NOBITS);
+        let ranges = ranges.map(|section| section.sh_offset..section.sh_offset.saturating_add(section.sh_size));
+        let bare = ranges.filter(|range| !shown(range)).collect();
+        Ok(Self { found, sections, bare, vacant })
     }
 
     fn is_empty(&self) -> bool {
         self.found.is_empty() && self.sections.is_empty()
     }
 
-    /// The notes whose bytes become zero, wherever they are afterwards.
+    /// What becomes zero, wherever it is afterwards.
     pub(super) fn erased(&self, plan: &Plan<'_>) -> Vec<Range<u64>> {
-        let stays = matches!(plan.note, NoteOutcome::None | NoteOutcome::Kept);
-        let notes = self.found.iter().filter(|_| !stays);
-        notes.map(|note| note.range.clone()).collect()
+        if matches!(plan.note, NoteOutcome::None | NoteOutcome::Kept) {
+            return Vec::new();
+        }
+        self.found.iter().map(|note| note.range.clone()).chain(self.bare.iter().cloned()).collect()
     }
 
     /// Whether this program header shows such a note and nothing else.

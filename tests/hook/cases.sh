@@ -74,6 +74,16 @@ fails() {
   }
 }
 
+# expect_note FILE ELEMENT: the resolution note has the element, and is what a fresh one would be.
+expect_note() {
+  local note
+  note=$(readelf -p .note.nixos.ldcache "$1")
+  [[ $note == *"$2"* ]] || expect "$2" "$note" "the note of $1"
+  "$BINARY" patchelf --build-resolution-cache "$1"
+  # shellcheck disable=SC2086 # a program and its arguments
+  ${DRIVER_RUNPATH_PATCHELF:-$BINARY patchelf} --build-resolution-cache "$1"
+}
+
 # --- beside upstream's hook -------------------------------------------------------------------
 
 # The loader reads an empty element as the current directory, and runs what lies there.
@@ -208,16 +218,6 @@ the_old_name_of_the_opt_out_works_and_says_so() {
 }
 
 # --- beside the hook that writes resolution notes ----------------------------------------------
-
-# expect_note FILE ELEMENT: the resolution note has the element, and is what a fresh one would be.
-expect_note() {
-  local note
-  note=$(readelf -p .note.nixos.ldcache "$1")
-  [[ $note == *"$2"* ]] || expect "$2" "$note" "the note of $1"
-  "$BINARY" patchelf --build-resolution-cache "$1"
-  # shellcheck disable=SC2086 # a program and its arguments
-  ${DRIVER_RUNPATH_PATCHELF:-$BINARY patchelf} --build-resolution-cache "$1"
-}
 
 the_hook_stays_in_front_of_the_one_that_writes_notes() {
   source_hooks auto functions notes

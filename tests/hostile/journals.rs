@@ -8,7 +8,7 @@ use std::process::Command;
 use driver_runpath::apply::Durability;
 use driver_runpath::decide::Tag;
 use driver_runpath::elf::Image;
-use driver_runpath::fixtures::{Access, Entry, Header, Load, Part, Resolution, Spec};
+use driver_runpath::fixtures::{Access, Entry, Header, Load, Part, Resolution, Sections, Spec};
 use driver_runpath::journal::{Journal, Undo};
 use driver_runpath::plan::{Change, NoteChange, NoteOutcome, Plan, Step, plan};
 use libtest_mimic::Trial;
@@ -200,6 +200,8 @@ fn with_a_note() -> Done {
         let note = Resolution::new(descriptor);
         let mut spec = Spec::default().with(|spec| spec.resolution = vec![note]);
         spec.dynamic.insert(0, Entry::RunPath("/opt/old/with/a/name/longer/than/the/new/search/path".into()));
+        // The note's segment ends the file.
+        spec.sections = Sections::Before(spec.loads.len());
         spec.loads.push(Load::new(Access::Read, [Part::ResolutionNote(0)]));
         spec.headers.push(Header::Note(Part::ResolutionNote(0)));
         spec.build()

@@ -151,6 +151,8 @@ pub enum Why {
     NoHeader,
     /// What lies around its tables leaves no room.
     NoRoom,
+    /// A new resolution note fits nowhere.
+    Note,
 }
 
 impl Why {
@@ -159,6 +161,9 @@ impl Why {
         if reasons.contains("payload") {
             let payload = file.len() as u64 - image_end(file)?.min(file.len() as u64);
             return if payload > 7 { Ok(Self::Payload) } else { Err(format!("no payload: {reasons}")) };
+        }
+        if reasons.starts_with("no placement for the resolution note fits: ") {
+            return Ok(Self::Note);
         }
         if reasons.contains("append: no free program header") {
             // The new PT_LOAD is the last one.

@@ -264,8 +264,16 @@ impl Ledger<'_, '_> {
 
     fn new_overlaps(&self, findings: &mut Findings) {
         let excused = overlaps(&self.old);
+        // Notes have no names: two at one place are the same two, whatever their numbers.
+        let place = |pieces: &[Piece], key| pieces.iter().find(|p| p.key == key).map(|p| (p.range.start, p.range.end));
+        let places = |pieces: &[Piece], (a, b)| match (a, b) {
+            (Key::Segment(..), Key::Segment(..)) => Some((place(pieces, a)?, place(pieces, b)?)),
+            _ => None,
+        };
+        let known: Vec<_> = excused.iter().filter_map(|pair| places(&self.old, *pair)).collect();
         for (a, b) in overlaps(&self.new) {
-            if excused.contains(&(a, b)) {
+            let is_known = places(&self.new, (a, b)).is_some_and(|place| known.contains(&place));
+            if excused.contains(&(a, b)) || is_known {
                 continue;
             }
             let name = |key| {

@@ -107,11 +107,18 @@ pub fn masked(bytes: &[u8]) -> Cow<'_, [u8]> {
             zero(value);
         }
         let section = image.sections[index];
-        let in_note =
-            notes.iter().any(|note| note.all.start < section.file_range().end && section.offset < note.all.end);
+        // Where a PT_NOTE shows it, the notes in it are others'.
+        let overlaps = |range: Range<u64>| range.start < section.file_range().end && section.offset < range.end;
+        let is_shown = image.segments.iter().any(|segment| segment.kind == PT_NOTE && overlaps(segment.file_range()));
+        let in_note = notes.iter().any(|note| overlaps(note.all.clone()));
         // Zeroed within a row of other notes, it goes on to say how long it was.
         let in_row = section.kind == SHT_NOTE && image.section_name(index).as_bytes() == TAIL;
-        if section.has_file_bytes() && !in_note && !in_row && section.file_range().end <= bytes.len() as u64 {
+        if section.has_file_bytes()
+            && !in_note
+            && !in_row
+            && !is_shown
+            && section.file_range().end <= bytes.len() as u64
+        {
             zero(section.file_range());
         }
         let header = image.shoff + index as u64 * image.shentsize;

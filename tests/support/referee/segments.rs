@@ -33,7 +33,7 @@ pub fn compare(before: &File, after: &File, findings: &mut Findings) {
 }
 
 /// What is wrong with a file in itself. The original's faults are not the editor's.
-fn faults(image: &Image) -> BTreeSet<String> {
+pub fn faults(image: &Image) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     let len = image.bytes.len() as u64;
     for load in image.loads() {
