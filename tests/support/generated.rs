@@ -224,7 +224,7 @@ impl From<EntryFor> for Source {
 pub fn check(case: &Case) -> Result<Taken, String> {
     let file = case.spec.build().map_err(|error| format!("the file cannot be built: {error}"))?;
     let parsed = Image::parse(&file);
-    if case.spec.headers.len() > MOST_HEADERS && parsed.is_err() {
+    if case.spec.headers.len() > MOST_HEADERS && matches!(parsed, Err(ParseError::Malformed(_))) {
         return Ok(Taken::TooManyHeaders);
     }
     let image = match parsed {
