@@ -9,15 +9,11 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{anyhow, bail};
-use driver_runpath::decide::entries;
+use driver_runpath::decide::{entries, tidy};
 use driver_runpath::detect::DriverNames;
 use driver_runpath::fix::DriverDirs;
 use driver_runpath::loader::{Tokens, expand};
 use driver_runpath::report::printable;
-use driver_runpath::runpath::tidy;
-
-/// Where NixOS links the running driver.
-const DRIVER_LINK: &str = "/run/opengl-driver";
 
 /// What the paths of a command may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,8 +62,7 @@ pub fn search_path(path: OsString, operation: &str, what: &str) -> anyhow::Resul
 /// holds driver libraries itself is taken as it is.
 pub fn driver_dirs(link: Option<OsString>, names: &DriverNames) -> anyhow::Result<DriverDirs> {
     let Some(link) = link else {
-        let lib = |link: String| format!("{link}/lib").into_bytes();
-        return Ok(DriverDirs { native: lib(DRIVER_LINK.to_owned()), i386: lib(format!("{DRIVER_LINK}-32")) });
+        return Ok(DriverDirs::default());
     };
     let given = shown(&link);
     if link.is_empty() {
@@ -94,7 +89,7 @@ pub fn driver_dirs(link: Option<OsString>, names: &DriverNames) -> anyhow::Resul
     let lib = directory(serves.into_os_string(), Relative::Refused).map_err(|why| {
         anyhow!("--driver-link: {}", format!("{why}").replace(", or insist with --allow-relative", ""))
     })?;
-    Ok(DriverDirs { native: lib.clone(), i386: lib })
+    Ok(DriverDirs::one(lib))
 }
 
 fn holds_drivers(directory: &Path, names: &DriverNames) -> bool {
@@ -160,13 +155,6 @@ pub fn none_relative(path: &[u8], relative: Relative) -> anyhow::Result<()> {
 fn is_absolute(entry: &[u8]) -> bool {
     let tokens = Tokens { origin: Some(b"/"), lib: b"lib", platform: Some(b"platform") };
     expand(entry, &tokens).is_some_and(|path| path.starts_with(b"/"))
-}
-
-/// The Nix store, unless this runs in a build, which writes its own outputs there.
-pub fn store_to_protect() -> Option<PathBuf> {
-    let in_build = std::env::var_os("NIX_BUILD_TOP").is_some();
-    let store = std::env::var_os("NIX_STORE_DIR").unwrap_or_else(|| "/nix/store".into());
-    (!in_build).then(|| PathBuf::from(store))
 }
 
 /// Whether an output called `path` goes to standard output, where a report would be in its way.

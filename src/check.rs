@@ -1,6 +1,14 @@
 //! Says of each file that loads the driver whether its search path has the driver's directory. Changes nothing.
+//!
+//! ```
+//! use driver_runpath::check::{Options, check};
+//!
+//! let report = check(&["testdata/prebuilt/x86_64".into()], &Options::default());
+//! assert!(report.files.iter().any(|file| file.lacks_it()));
+//! ```
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::Error;
 use crate::decide::{Tag, entries, is_stub_directory, same_directory_key};
@@ -16,7 +24,16 @@ use crate::walk::{Exclude, Found, Walked};
 use crate::watch::Watch;
 
 /// What a file's search path means for the driver.
+///
+/// ```
+/// use driver_runpath::check::{Options, Verdict, check};
+///
+/// let report = check(&["testdata/prebuilt/x86_64/libopens.so".into()], &Options::default());
+/// let judged = report.files[0].result.as_ref().unwrap().as_ref().unwrap();
+/// assert_eq!(judged.verdict, Verdict::Misses);
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Verdict {
     /// The driver directory is in it.
     Finds,
@@ -33,7 +50,17 @@ pub enum Verdict {
 }
 
 /// One ELF file of the report.
+///
+/// ```
+/// # use driver_runpath::check::{Options, check};
+/// for file in check(&["testdata/prebuilt/x86_64".into()], &Options::default()).files {
+///     if file.lacks_it() {
+///         println!("{}: {}", file.path.display(), file.refusal.map_or("fix would mend it".into(), |why| why.to_string()));
+///     }
+/// }
+/// ```
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Checked {
     /// Its path.
     pub path: PathBuf,
@@ -46,7 +73,16 @@ pub struct Checked {
 }
 
 /// A dynamic file with its verdict.
+///
+/// ```
+/// # use driver_runpath::check::{Options, check};
+/// for file in check(&["testdata/prebuilt/x86_64".into()], &Options::default()).files {
+///     let Ok(Ok(judged)) = file.result else { continue };
+///     println!("{:?} for {} reasons: {:?}", judged.search_path, judged.detection.evidence.len(), judged.verdict);
+/// }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Judged {
     /// The verdict.
     pub verdict: Verdict,
@@ -65,7 +101,16 @@ pub struct Judged {
 }
 
 /// What is known of a resolution note.
+///
+/// ```
+/// # use driver_runpath::check::{Judged, Note};
+/// /// Whether the file has a resolution note that says anything of the driver.
+/// fn is_spoken_for(judged: &Judged) -> bool {
+///     judged.note.as_ref().is_some_and(|Note { said, .. }| !said.is_empty())
+/// }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Note {
     /// What it says of each driver library that it names.
     pub said: Vec<Said>,
@@ -74,7 +119,15 @@ pub struct Note {
 }
 
 /// The result of a run.
+///
+/// ```
+/// # use driver_runpath::check::{Options, check};
+/// let report = check(&["testdata/prebuilt/x86_64".into(), "no/such/directory".into()], &Options::default());
+/// assert_eq!(report.problems.len(), 1);
+/// println!("{} ELF files, {} others", report.files.len(), report.others);
+/// ```
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Report {
     /// The ELF files, by path.
     pub files: Vec<Checked>,
@@ -86,17 +139,37 @@ pub struct Report {
     pub here: Here,
 }
 
-/// Runs the check on `paths`.
+/// What is asked of [`check`].
 ///
-/// `watch` is told how far it has got.
-pub fn check(
-    paths: &[PathBuf],
-    exclude: &Exclude,
-    names: &DriverNames,
-    driver_dirs: &DriverDirs,
-    protection: &Protection,
-    watch: &Watch,
-) -> Report {
+/// ```
+/// let mut options = driver_runpath::check::Options::default();
+/// options.driver_dirs = driver_runpath::fix::DriverDirs::one("/usr/lib/driver");
+/// ```
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct Options {
+    /// Which names are driver libraries.
+    pub names: DriverNames,
+    /// Where they lie.
+    pub driver_dirs: DriverDirs,
+    /// What `fix` would not change in place, for the report.
+    pub protection: Protection,
+    /// What the walk passes over.
+    pub exclude: Exclude,
+    /// How far the run has got, for whoever shows it.
+    pub watch: Arc<Watch>,
+}
+
+/// Runs the check on `paths`: directories, and files that are named.
+///
+/// ```
+/// use driver_runpath::check::{Options, check};
+///
+/// let report = check(&["testdata/prebuilt/x86_64/libopens.so".into()], &Options::default());
+/// assert!(report.files[0].lacks_it());
+/// ```
+pub fn check(paths: &[PathBuf], options: &Options) -> Report {
+    let Options { names, driver_dirs, protection, exclude, watch } = options;
     let Walked { files, problems, others } = survey(paths, exclude, names, Some(Depth::All), watch);
     let openers = openers(&files);
     let facts = |found: &Found<Surveyed>| found.seen.as_ref().ok()?.as_ref().ok()?.interpreter.clone();
@@ -140,7 +213,7 @@ fn loading(file: &Checked) -> Option<Loading<'_>> {
 }
 
 /// The verdict on the file at `path`.
-pub fn verdict(facts: &Facts, path: &Path, names: &DriverNames, driver_dirs: &DriverDirs) -> Verdict {
+pub(crate) fn verdict(facts: &Facts, path: &Path, names: &DriverNames, driver_dirs: &DriverDirs) -> Verdict {
     judge(facts, driver_dirs.of(facts.is_i386), |entry| {
         is_stub_directory(entry) && !holds_needed_library(entry, path, facts.needed.iter().map(Vec::as_slice), names)
     })

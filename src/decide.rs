@@ -1,15 +1,35 @@
 //! From the old search path and the policy to the new one. Pure, on lists of entries.
+//!
+//! ```
+//! use driver_runpath::decide::{Current, Policy, decide};
+//!
+//! let decision = decide(&Current::default(), &Policy::new("/run/opengl-driver/lib"), |_| false, false);
+//! assert_eq!(decision.path, b"/run/opengl-driver/lib");
+//! ```
+
+mod operation;
 
 use std::collections::HashSet;
 
+pub use operation::{PathOperation, tidy};
+#[cfg(feature = "cli")]
+pub(crate) use operation::{appended, shrunk};
+
 /// The two tags that hold a search path.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
+///
+/// ```
+/// use driver_runpath::decide::Tag;
+///
+/// assert_eq!((Tag::Rpath.other(), Tag::Runpath.to_string()), (Tag::Runpath, "RUNPATH".to_owned()));
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "cli", derive(serde::Serialize))]
 pub enum Tag {
     /// `DT_RPATH`: searched before `LD_LIBRARY_PATH`, inherited by dependencies.
-    #[serde(rename = "RPATH")]
+    #[cfg_attr(feature = "cli", serde(rename = "RPATH"))]
     Rpath,
     /// `DT_RUNPATH`: searched after `LD_LIBRARY_PATH`, for the object's own dependencies alone. Ends the inheritance.
-    #[serde(rename = "RUNPATH")]
+    #[cfg_attr(feature = "cli", serde(rename = "RUNPATH"))]
     Runpath,
 }
 
@@ -32,8 +52,15 @@ impl std::fmt::Display for Tag {
     }
 }
 
-/// What the user asked for.
+/// What is asked of [`decide`].
+///
+/// ```
+/// use driver_runpath::decide::{Policy, Tag};
+///
+/// let policy = Policy::new("/run/opengl-driver/lib").prepend(["/opt/first"]).force(Some(Tag::Rpath));
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Policy {
     /// The directory that must come first, such as `/run/opengl-driver/lib`.
     pub driver_dir: Vec<u8>,
@@ -43,7 +70,34 @@ pub struct Policy {
     pub force: Option<Tag>,
 }
 
+impl Policy {
+    /// This directory first, and nothing else.
+    pub fn new(driver_dir: impl Into<Vec<u8>>) -> Self {
+        Self { driver_dir: driver_dir.into(), ..Self::default() }
+    }
+
+    /// The same with these directories before it.
+    #[must_use]
+    pub fn prepend(self, directories: impl IntoIterator<Item = impl Into<Vec<u8>>>) -> Self {
+        Self { prepend: directories.into_iter().map(Into::into).collect(), ..self }
+    }
+
+    /// The same with this tag, whatever a file has; `None`: the one that it has.
+    #[must_use]
+    pub fn force(self, tag: Option<Tag>) -> Self {
+        Self { force: tag, ..self }
+    }
+}
+
 /// What the dynamic table says now. Search paths are without NUL.
+///
+/// ```
+/// use driver_runpath::decide::{Current, Tag};
+///
+/// // Loaders ignore the one beside the other.
+/// let both = Current { runpath: Some(b"/a".to_vec()), rpath: Some(b"/b".to_vec()) };
+/// assert_eq!(both.effective(), Some((Tag::Runpath, &b"/a"[..])));
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Current {
     /// The value of `DT_RUNPATH`.
@@ -61,7 +115,16 @@ impl Current {
 }
 
 /// What the dynamic table shall say.
+///
+/// ```
+/// use driver_runpath::decide::{Current, Policy, decide};
+///
+/// let now = Current { runpath: Some(b"/run/opengl-driver/lib:/opt/lib".to_vec()), rpath: None };
+/// let decision = decide(&now, &Policy::new("/run/opengl-driver/lib"), |_| false, false);
+/// assert!(!decision.changes);
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Decision {
     /// The tag to hold the path. The other one goes.
     pub tag: Tag,
@@ -77,6 +140,14 @@ pub struct Decision {
 ///
 /// `must_stay` says of a stub directory that it holds a library which the file needs and no driver provides.
 /// `inherits` says that an object of the same tree finds this file's dependencies for it by `DT_RPATH`.
+///
+/// ```
+/// use driver_runpath::decide::{Current, Policy, Tag, decide};
+///
+/// let now = Current { rpath: Some(b"/opt/lib::/opt/cuda/lib64/stubs".to_vec()), runpath: None };
+/// let decision = decide(&now, &Policy::new("/run/opengl-driver/lib"), |_stubs| false, false);
+/// assert_eq!((decision.tag, &decision.path[..]), (Tag::Rpath, &b"/run/opengl-driver/lib:/opt/lib"[..]));
+/// ```
 pub fn decide(current: &Current, policy: &Policy, must_stay: impl Fn(&[u8]) -> bool, inherits: bool) -> Decision {
     let effective = current.effective();
     let old = effective.map_or(&b""[..], |(_, path)| path);
@@ -106,6 +177,12 @@ fn new_search_path(old: &[u8], policy: &Policy, must_stay: impl Fn(&[u8]) -> boo
 }
 
 /// The entries of a search path, empty ones included. Loaders split at each colon (glibc, elf/dl-load.c).
+///
+/// ```
+/// use driver_runpath::decide::entries;
+///
+/// assert!(entries(b"/a::$ORIGIN").eq([&b"/a"[..], b"", b"$ORIGIN"]));
+/// ```
 pub fn entries(path: &[u8]) -> impl Iterator<Item = &[u8]> {
     path.split(|&byte| byte == b':')
 }
@@ -117,6 +194,10 @@ pub(crate) fn same_directory_key(entry: &[u8]) -> &[u8] {
 }
 
 /// `…cuda_compat…/compat`, of nixpkgs' package for Jetson: a newer driver library than the system's, which must win.
+///
+/// ```
+/// assert!(driver_runpath::decide::is_cuda_compat(b"/nix/store/h-cuda_compat-36/compat"));
+/// ```
 pub fn is_cuda_compat(entry: &[u8]) -> bool {
     let entry = same_directory_key(entry);
     let Some(head) = entry.strip_suffix(b"/compat") else { return false };
@@ -124,6 +205,12 @@ pub fn is_cuda_compat(entry: &[u8]) -> bool {
 }
 
 /// Directories of link-time stubs: a stub of `libcuda.so.1` has the real SONAME and only returns errors.
+///
+/// ```
+/// use driver_runpath::decide::is_stub_directory;
+///
+/// assert!(is_stub_directory(b"/opt/cuda/lib64/stubs/") && !is_stub_directory(b"/opt/cuda/lib64"));
+/// ```
 pub fn is_stub_directory(entry: &[u8]) -> bool {
     let entry = same_directory_key(entry);
     let by_name = [&b"/lib/stubs"[..], b"/lib64/stubs"].iter().any(|suffix| entry.ends_with(suffix));

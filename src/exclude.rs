@@ -4,6 +4,22 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+/// A pattern that cannot be read.
+///
+/// ```
+/// let bad = driver_runpath::walk::Exclude::new(["[".to_owned()]).unwrap_err();
+/// assert_eq!(bad.pattern, "[");
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{pattern}: {why}")]
+#[non_exhaustive]
+pub struct BadPattern {
+    /// The pattern.
+    pub pattern: String,
+    /// What is wrong with it.
+    pub why: String,
+}
+
 /// What the walk passes over: names found in directories, never those that the user gave.
 #[derive(Debug, Clone, Default)]
 pub struct Exclude {
@@ -25,9 +41,16 @@ impl Exclude {
     /// Patterns with `*`, `?`, `[…]` and `**`. One without a slash is compared with the name of each file and
     /// directory; one with a slash with the path, from the directory given on, as it is printed, or absolute.
     ///
+    /// ```
+    /// use driver_runpath::walk::Exclude;
+    ///
+    /// let tests_and_stubs = Exclude::new(["tests".to_owned(), "cuda/**/stubs".to_owned()])?;
+    /// # Ok::<(), driver_runpath::walk::BadPattern>(())
+    /// ```
+    ///
     /// # Errors
     /// The pattern that cannot be read, and why.
-    pub fn new(patterns: impl IntoIterator<Item = String>) -> Result<Self, String> {
+    pub fn new(patterns: impl IntoIterator<Item = String>) -> Result<Self, BadPattern> {
         let mut patterns = patterns.into_iter().peekable();
         if patterns.peek().is_none() {
             return Ok(Self::default());
@@ -72,11 +95,12 @@ impl Exclude {
 }
 
 impl Pattern {
-    fn new(text: String, current_dir: &Path) -> Result<Self, String> {
+    fn new(text: String, current_dir: &Path) -> Result<Self, BadPattern> {
         // `tests/` is `tests`: what is excluded is not walked into. `./` starts no path that is printed.
         let name = text.trim_end_matches('/');
         let name = name.strip_prefix("./").unwrap_or(name);
-        let read = |pattern: &str| glob::Pattern::new(pattern).map_err(|error| format!("{text}: {error}"));
+        let bad = |error: glob::PatternError| BadPattern { pattern: text.clone(), why: error.to_string() };
+        let read = |pattern: &str| glob::Pattern::new(pattern).map_err(bad);
         let glob = read(name)?;
         let absolute = match name.starts_with('/') {
             true => Some(read(name)?),

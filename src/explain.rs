@@ -16,7 +16,7 @@ use crate::check::Note;
 use crate::check::{Verdict, verdict};
 use crate::decide::{Current, entries, is_cuda_compat, is_stub_directory};
 use crate::detect::{Depth, Detection, DriverNames};
-use crate::elf::{Image, Malformed, NotCandidate};
+use crate::elf::{Image, Malformed, NotCandidate, ParseError};
 use crate::facts::Facts;
 use crate::fix::DriverDirs;
 use crate::gpu_code::{self, GpuCode};
@@ -180,13 +180,12 @@ pub fn explain(path: &Path, options: &Options) -> Result<Explanation, (PathBuf, 
     let header = Header::read(source.bytes());
     // What cannot be read is told of the file itself.
     let gpu_code = gpu_code::read(source.bytes()).unwrap_or_default();
-    let image = match Image::parse(source.bytes()).map_err(Error::Malformed).map_err(of(path))? {
+    let image = match ParseError::apart(Image::parse(source.bytes())).map_err(Error::Malformed).map_err(of(path))? {
         Ok(image) => image,
         Err(reason) => return Ok(Explanation { path: name, header, gpu_code, subject: Err(reason) }),
     };
     let Some(target) = header.map(|header| header.target) else {
-        let malformed = Malformed::new("the file ends within the ELF header");
-        return Err(of(path)(Error::Malformed(malformed)));
+        return Err(of(path)(Error::Malformed(Malformed::CutOff)));
     };
     let mut chain = vec![Link::of(&image, &name, root)];
     for loaded_by in &options.loaded_by {
@@ -221,7 +220,7 @@ impl Link {
     fn open(path: &Path, root: &Sysroot) -> Result<Self, Error> {
         let name = root.name(path).map_err(Error::io("cannot look at it"))?;
         let source = open(root, &name)?.ok_or(Error::NotCandidate(NotCandidate::NotElf))?;
-        let image = Image::parse(source.bytes())?.map_err(Error::NotCandidate)?;
+        let image = Image::parse(source.bytes())?;
         Ok(Self::of(&image, &name, root))
     }
 
@@ -235,7 +234,7 @@ impl Link {
         // sysdeps/unix/sysv/linux/dl-origin.c); a library is where it was found.
         let real = if is_executable { root.canonical(name).ok() } else { None };
         let origin = real.as_deref().unwrap_or(name).parent().map(|dir| dir.as_os_str().as_bytes().to_vec());
-        let Current { runpath, rpath } = crate::facts::search_paths(image);
+        let Current { runpath, rpath } = image.search_paths();
         let no_default_libs = flags & elf::DF_1_NODEFLIB.0 != 0;
         let is_cut = [&runpath, &rpath].into_iter().flatten().any(|path| cut(path).len() < path.len());
         let [runpath, rpath] = [runpath, rpath].map(|path| path.map(|path| cut(&path).to_vec()));
@@ -252,7 +251,7 @@ fn cut(path: &[u8]) -> &[u8] {
 }
 
 fn interpreter(image: &Image<'_>) -> Option<PathBuf> {
-    crate::facts::interpreter(image).map(|path| PathBuf::from(OsStr::from_bytes(path)))
+    image.interpreter().map(|path| PathBuf::from(OsStr::from_bytes(path)))
 }
 
 impl Subject {
@@ -343,7 +342,7 @@ impl Loader {
 /// On NixOS no loader lies where the ABI says, but our own has the same values as those of other programs.
 fn own_loader() -> Option<PathBuf> {
     let source = Source::open(Path::new("/proc/self/exe"), Links::Follow).ok()??;
-    interpreter(&Image::parse(source.bytes()).ok()?.ok()?)
+    interpreter(&Image::parse(source.bytes()).ok()?)
 }
 
 pub(crate) fn system(loader: &Loader, target: &Target, root: &Sysroot) -> System {
@@ -460,7 +459,7 @@ pub(crate) fn found_anyway(path: &Path, name: &[u8]) -> Option<Found> {
     let root = Sysroot::default();
     let source = open(&root, path).ok()??;
     let target = Header::read(source.bytes())?.target;
-    let image = Image::parse(source.bytes()).ok()?.ok()?;
+    let image = Image::parse(source.bytes()).ok()?;
     let loader = Loader::find(interpreter(&image).as_deref(), &target, &root);
     let system = system(&loader, &target, &root);
     Found::by(&search(name, &[Object::default()], None, &system, &Disk(&root)), &root)

@@ -34,27 +34,15 @@ impl Facts {
     /// Reads the facts; `depth` is `None` where no detection is wanted.
     pub fn of(image: &Image<'_>, names: &DriverNames, depth: Option<Depth>) -> Self {
         Self {
-            soname: image.strings_of(elf::DT_SONAME).last().map(<[u8]>::to_vec),
-            needed: image.strings_of(elf::DT_NEEDED).map(<[u8]>::to_vec).collect(),
-            search: search_paths(image),
+            soname: image.soname().map(<[u8]>::to_vec),
+            needed: image.needed().map(<[u8]>::to_vec).collect(),
+            search: image.search_paths(),
             broken_sections: image.sections.damage(),
             is_interrupted: false,
             note: resolution::find(image).descriptor(image).map(<[u8]>::to_vec),
-            interpreter: interpreter(image).map(<[u8]>::to_vec),
+            interpreter: image.interpreter().map(<[u8]>::to_vec),
             is_i386: image.machine == elf::EM_386,
             detection: depth.map(|depth| detect(image, names, depth)).unwrap_or_default(),
         }
     }
-}
-
-/// `PT_INTERP`, without its NUL.
-pub fn interpreter<'data>(image: &Image<'data>) -> Option<&'data [u8]> {
-    let segment = image.segments.iter().find(|segment| segment.kind == elf::PT_INTERP)?;
-    image.bytes(&segment.file_range())?.split(|&byte| byte == 0).next()
-}
-
-/// The values of `DT_RUNPATH` and `DT_RPATH`. An entry whose string cannot be read counts as empty.
-pub fn search_paths(image: &Image<'_>) -> Current {
-    let path = |tag| image.dynamic.value(tag).map(|at| image.string(at).unwrap_or_default().to_vec());
-    Current { runpath: path(elf::DT_RUNPATH), rpath: path(elf::DT_RPATH) }
 }

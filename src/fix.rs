@@ -1,4 +1,13 @@
 //! The main job: walk, detect, decide, plan, verify, apply.
+//!
+//! ```
+//! use driver_runpath::fix::{Options, fix};
+//!
+//! let mut options = Options::default();
+//! options.dry_run = true;
+//! let report = fix(&["testdata/prebuilt/x86_64".into()], &options);
+//! println!("{} files would be looked at", report.files.len());
+//! ```
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -12,10 +21,11 @@ use crate::Error;
 use crate::apply::Durability;
 use crate::decide::{Current, Decision, Policy, Tag, decide};
 use crate::detect::{Depth, Detection, DriverNames};
-use crate::edit::{Done, Edited, Opened, Target, edit};
-use crate::elf::{Image, NotCandidate};
-use crate::facts::{Facts, search_paths};
-use crate::links::{Mode, Protection, Way};
+use crate::edit::{Done, Edited, Editor, OpenOptions, Target};
+use crate::elf::{Image, NotCandidate, ParseError};
+use crate::facts::Facts;
+use crate::links::Protection;
+use crate::lock::PATIENCE;
 use crate::plan::{Change, EntryFor, NoteChange, NoteOutcome, Rung};
 use crate::resolution::{self, ThisMachine, renewal};
 use crate::source::{Links, Source};
@@ -24,7 +34,15 @@ use crate::walk::{Exclude, Found, Walked, for_each_file, walk};
 use crate::watch::Watch;
 
 /// Where drivers lie, by the kind of file.
+///
+/// ```
+/// use driver_runpath::fix::DriverDirs;
+///
+/// assert_eq!(DriverDirs::default().of(false), b"/run/opengl-driver/lib");
+/// assert_eq!(DriverDirs::one("/usr/lib/driver").of(true), b"/usr/lib/driver");
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct DriverDirs {
     /// For all files but those for 32-bit x86.
     pub native: Vec<u8>,
@@ -32,22 +50,44 @@ pub struct DriverDirs {
     pub i386: Vec<u8>,
 }
 
+impl Default for DriverDirs {
+    /// Those of NixOS.
+    fn default() -> Self {
+        Self { native: b"/run/opengl-driver/lib".to_vec(), i386: b"/run/opengl-driver-32/lib".to_vec() }
+    }
+}
+
 impl DriverDirs {
+    /// One for all files.
+    pub fn one(directory: impl Into<Vec<u8>>) -> Self {
+        let native = directory.into();
+        Self { i386: native.clone(), native }
+    }
+
     /// The directory that a file with these facts must search.
     pub fn of(&self, is_i386: bool) -> &[u8] {
         if is_i386 { &self.i386 } else { &self.native }
     }
 }
 
-/// What the user asked for.
+/// What is asked of [`fix`]. Unless said otherwise: the files that load NVIDIA's libraries get the directory of NixOS.
+///
+/// ```
+/// let mut options = driver_runpath::fix::Options::default();
+/// options.dry_run = true;
+/// options.prepend = vec![b"/opt/first".to_vec()];
+/// ```
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Options {
     /// Which names are driver libraries.
     pub names: DriverNames,
     /// Where they lie.
     pub driver_dirs: DriverDirs,
-    /// Directories to put before, and the kind of tag; its driver directory is replaced by one of `driver_dirs`.
-    pub policy: Policy,
+    /// Directories to put before that, in order.
+    pub prepend: Vec<Vec<u8>>,
+    /// The tag to use whatever a file has.
+    pub force: Option<Tag>,
     /// Take every dynamic file and detect nothing.
     pub all: bool,
     /// How much evidence is wanted, for whoever reads the report; more than the first piece takes time.
@@ -64,7 +104,31 @@ pub struct Options {
     pub watch: Arc<Watch>,
 }
 
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            names: DriverNames::default(),
+            driver_dirs: DriverDirs::default(),
+            prepend: Vec::new(),
+            force: None,
+            all: false,
+            depth: Depth::First,
+            dry_run: false,
+            durability: Durability::default(),
+            protection: Protection::default(),
+            exclude: Exclude::default(),
+            watch: Arc::default(),
+        }
+    }
+}
+
 impl Options {
+    fn opening(&self) -> OpenOptions {
+        let mut opening = OpenOptions::default();
+        (opening.protection, opening.durability) = (self.protection.clone(), self.durability);
+        opening
+    }
+
     /// Whether a file with these facts should have the driver's directory.
     fn takes(&self, facts: &Facts) -> bool {
         self.all || facts.detection.loads_driver()
@@ -72,7 +136,22 @@ impl Options {
 }
 
 /// What was done, or would be, with one ELF file.
+///
+/// ```
+/// use driver_runpath::fix::{Options, Outcome, fix};
+///
+/// # let mut options = Options::default();
+/// # options.dry_run = true;
+/// for file in fix(&["testdata/prebuilt/x86_64".into()], &options).files {
+///     match file.outcome {
+///         Outcome::Changed(changed) => println!("{}: {} bytes more", file.path.display(), changed.growth),
+///         Outcome::Failed(why) => println!("{}: {why}", file.path.display()),
+///         _ => {}
+///     }
+/// }
+/// ```
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum Outcome {
     /// It got a new search path.
     Changed(Changed),
@@ -90,7 +169,15 @@ pub enum Outcome {
 }
 
 /// How one file changed.
+///
+/// ```
+/// # use driver_runpath::fix::Changed;
+/// fn in_words(changed: &Changed) -> String {
+///     format!("{} {}; {}", changed.decision.tag, String::from_utf8_lossy(&changed.decision.path), changed.rung)
+/// }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Changed {
     /// The search paths before.
     pub old: Current,
@@ -109,7 +196,17 @@ pub struct Changed {
 }
 
 /// One ELF file of the report.
+///
+/// ```
+/// # use driver_runpath::fix::{Options, fix};
+/// # let mut options = Options::default();
+/// # options.dry_run = true;
+/// let report = fix(&["testdata/prebuilt/x86_64".into()], &options);
+/// let taken = report.files.iter().filter(|file| file.is_taken);
+/// assert!(taken.count() > 0);
+/// ```
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Fixed {
     /// Its path.
     pub path: PathBuf,
@@ -126,7 +223,17 @@ pub struct Fixed {
 }
 
 /// The result of a run.
+///
+/// ```
+/// # use driver_runpath::fix::{Options, fix};
+/// # let mut options = Options::default();
+/// # options.dry_run = true;
+/// let report = fix(&["testdata/prebuilt/x86_64".into()], &options);
+/// assert!(report.problems.is_empty() && report.dry_run);
+/// println!("{} ELF files in {:?}", report.files.len(), report.time);
+/// ```
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Report {
     /// The ELF files, by path.
     pub files: Vec<Fixed>,
@@ -144,7 +251,35 @@ pub struct Report {
     pub time: Duration,
 }
 
-/// Runs the job on `paths`.
+/// Runs the job on `paths`: directories, and files that are named.
+///
+/// What is wrong with one file does not keep it from the others; the report has it.
+///
+/// ```
+/// use driver_runpath::fix::{Options, Outcome, fix};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # std::fs::copy("testdata/prebuilt/x86_64/libopens.so", dir.path().join("libopens.so"))?;
+/// let report = fix(&[dir.path().to_owned()], &Options::default());
+/// let [file] = &report.files[..] else { panic!("one file") };
+/// assert!(matches!(&file.outcome, Outcome::Changed(changed) if changed.decision.path == b"/run/opengl-driver/lib"));
+/// # Ok::<(), std::io::Error>(())
+/// ```
+///
+/// How far it has got, from another thread:
+///
+/// ```
+/// # use driver_runpath::fix::{Options, fix};
+/// # let paths = [std::path::PathBuf::from("testdata/demo.sh")];
+/// let options = Options::default();
+/// std::thread::scope(|scope| {
+///     let run = scope.spawn(|| fix(&paths, &options));
+///     while !run.is_finished() {
+///         eprint!("\r{} of {} files edited", options.watch.edited(), options.watch.to_edit());
+///         std::thread::sleep(std::time::Duration::from_millis(100));
+///     }
+/// });
+/// ```
 pub fn fix(paths: &[PathBuf], options: &Options) -> Report {
     let start = Instant::now();
     let depth = (!options.all).then_some(options.depth);
@@ -198,14 +333,14 @@ pub fn fix(paths: &[PathBuf], options: &Options) -> Report {
 }
 
 /// The facts of one file, or why it has none.
-pub type Surveyed = Result<Result<Facts, NotCandidate>, Error>;
+pub(crate) type Surveyed = Result<Result<Facts, NotCandidate>, Error>;
 
 pub(crate) const INTERRUPTED: &str = "a run was killed while it edited this file, which loads all the same; \
                            \"fix\" on it takes that edit back and starts anew";
 pub(crate) const TAKEN_BACK: &str = "took back the edit of a run that was killed";
 
 /// Walks `paths` and reads the facts of every ELF file; `watch` is told.
-pub fn survey(
+pub(crate) fn survey(
     paths: &[PathBuf],
     exclude: &Exclude,
     names: &DriverNames,
@@ -213,7 +348,7 @@ pub fn survey(
     watch: &Watch,
 ) -> Walked<Surveyed> {
     let facts = |source: &Source| -> Surveyed {
-        let image = Image::parse(source.bytes())?;
+        let image = ParseError::apart(Image::parse(source.bytes()))?;
         let mut facts = image.map(|image| Facts::of(&image, names, depth));
         if let Ok(facts) = &mut facts {
             facts.is_interrupted = source.interrupted()?.is_some();
@@ -225,7 +360,7 @@ pub fn survey(
         watch.looks_at(path);
         match facts(&source) {
             // Another run may be in the middle of an edit: once more, when it is done.
-            Err(error @ (Error::Malformed(_) | Error::Changed)) => match source.locked() {
+            Err(error @ (Error::Malformed(_) | Error::Changed)) => match source.locked(PATIENCE) {
                 Ok(source) => facts(&source),
                 Err(_) => Err(error),
             },
@@ -235,14 +370,14 @@ pub fn survey(
 }
 
 /// Who needs whom among the files of a survey.
-pub fn tree_of(files: &[Found<Surveyed>]) -> Tree<'_> {
+pub(crate) fn tree_of(files: &[Found<Surveyed>]) -> Tree<'_> {
     Tree::new(files.iter().filter_map(|found| Some((found.path.as_path(), found.seen.as_ref().ok()?.as_ref().ok()?))))
 }
 
 /// What a first `DT_RUNPATH` of a file that was named by itself can end.
 fn orphaned(path: &Path, facts: &Facts, changed: &Changed, options: &Options) -> Option<String> {
     let is_first = changed.old.effective().is_none() && changed.decision.tag == Tag::Runpath;
-    let is_wanted = options.policy.force == Some(Tag::Runpath);
+    let is_wanted = options.force == Some(Tag::Runpath);
     let new = &changed.decision.path;
     (is_first && !is_wanted).then(|| crate::orphan::warning(path, facts, new, &options.names)).flatten()
 }
@@ -273,28 +408,23 @@ fn fix_file(
     tree: &Tree<'_>,
     options: &Options,
 ) -> Result<(Option<Changed>, bool), Error> {
-    let others = found.other_names();
     options.watch.edits(&found.path);
-    let (name, opened) = Opened::found(&found.place(), found.identity.inode)?;
+    let editor = Editor::found(found, &options.opening())?;
     let (old, decision, note, is_wrong) = {
-        let image = Image::parse(opened.bytes())?.map_err(Error::NotCandidate)?;
-        let old = search_paths(&image);
+        let image = Image::parse(editor.bytes())?;
+        let old = image.search_paths();
         let inherits = old.effective().is_none() && tree.inherits(&found.path, facts, |path| path.exists());
         let decision = decide_for(&image, &found.path, &old, tree, inherits, options);
         let note = renewal(&image, Some((decision.tag, &decision.path)), &ThisMachine);
         let is_wrong = decision.changes || is_misled(&image, facts, &decision, &note, options);
         (old, decision, note, is_wrong)
     };
-    let is_changed = options.takes(facts) && is_wrong;
-    if !is_changed && !opened.is_interrupted() {
-        return Ok((None, false));
-    }
-    let change = Change { tag: decision.tag, path: Some(decision.path.clone()), note };
-    let changes = if is_changed { vec![change] } else { Vec::new() };
-    let mode = if options.dry_run { Mode::DryRun } else { Mode::Write };
-    let (target, way) = Target::of(&opened, &name, &others, &options.protection, mode)?;
-    let Done { edited, taken_back } = edit(opened, &changes, target, options.durability)?;
-    let link_broken = way == Way::Copy;
+    let change = || Change::new(decision.tag, decision.path.clone()).with_note(note);
+    let changes: Vec<Change> = (options.takes(facts) && is_wrong).then(change).into_iter().collect();
+    let Done { edited, taken_back, link_broken } = match options.dry_run {
+        true => Done { taken_back: false, ..editor.preview(&changes)? },
+        false => editor.commit(&changes, Target::Itself)?,
+    };
     let changed = |edited: Edited| {
         let Edited { rung, entry, growth, note } = edited;
         Changed { old, decision, rung, entry, growth, note, link_broken }
@@ -320,7 +450,11 @@ fn decide_for(
     options: &Options,
 ) -> Decision {
     let facts = Facts::of(image, &options.names, None);
-    let policy = Policy { driver_dir: options.driver_dirs.of(facts.is_i386).to_vec(), ..options.policy.clone() };
+    let policy = Policy {
+        driver_dir: options.driver_dirs.of(facts.is_i386).to_vec(),
+        prepend: options.prepend.clone(),
+        force: options.force,
+    };
     let own = || facts.needed.iter().map(Vec::as_slice);
     // What the file inherits to others, they may need.
     let is_rpath = matches!(old.effective(), Some((Tag::Rpath, _)));
@@ -334,7 +468,7 @@ fn decide_for(
 /// Whether a stub directory must stay: it holds a library which the file needs and which no driver provides.
 ///
 /// A token that only the loader can expand counts as yes: a directory too many costs a look-up.
-pub fn holds_needed_library<'n>(
+pub(crate) fn holds_needed_library<'n>(
     entry: &[u8],
     object: &Path,
     needed: impl Iterator<Item = &'n [u8]>,

@@ -24,7 +24,7 @@ use crate::apply::Durability;
 use crate::decide::Tag;
 use crate::elf::Image;
 use crate::plan::{Change, Content, Edit, NoteChange, Plan, plan};
-use crate::verify::verify;
+use crate::verify::check_plan;
 
 const MAGIC: [u8; 16] = *b"driver-runpath\x0b\x03";
 const BLOCK: usize = 4096;
@@ -80,7 +80,7 @@ impl Undo {
     /// What `read` answers.
     pub fn of<E>(
         old_len: u64,
-        plan: &Plan,
+        plan: &Plan<'_>,
         durability: Durability,
         mut read: impl FnMut(Range<u64>) -> Result<Vec<u8>, E>,
     ) -> Result<Self, E> {
@@ -106,7 +106,7 @@ impl Undo {
     }
 
     /// The same for a file whose bytes are in memory. `None` where an edit lies outside it, which none does.
-    pub fn of_bytes(original: &[u8], plan: &Plan, durability: Durability) -> Option<Self> {
+    pub fn of_bytes(original: &[u8], plan: &Plan<'_>, durability: Durability) -> Option<Self> {
         let read = |range: Range<u64>| {
             let bytes = original.get(usize::try_from(range.start).ok()?..usize::try_from(range.end).ok()?);
             bytes.map(<[u8]>::to_vec)
@@ -235,7 +235,7 @@ impl Journal {
             }
         }
         let undone = &*undone;
-        let image = Image::read(undone).ok()?.ok()?;
+        let image = Image::read(undone).ok()?;
         let plan = plan(&image, &self.undo.change).ok()?;
         if usize::try_from(Undo::place(plan.new_len)?) != Ok(self.start) {
             return None;
@@ -254,7 +254,7 @@ impl Journal {
             Durability::Power => Order::Any,
         };
         let explained = is_explained(file.get(..self.start)?, undone, edits, order)?;
-        verify(undone, &plan).ok()?;
+        check_plan(&plan).ok()?;
         explained.then_some(undo)
     }
 }

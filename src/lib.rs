@@ -1,48 +1,69 @@
 //! Puts the GPU driver's directory first in the search path of the ELF files that load the driver, in place.
 //!
 //! The data go one way, a module each: [`elf`] reads a file, [`detect`] says whether it loads the driver, [`decide`] makes
-//! the new search path, [`plan`] finds room for it, [`verify`] reads the planned file with another parser, [`apply`]
-//! writes. All but the last are pure. With the feature `fixtures`, [`fixtures`] makes ELF files for tests.
+//! the new search path, [`plan`] finds room for it, and [`verify`](mod@verify) reads the planned file with another parser. These are
+//! pure, bytes in and bytes out, and there without any feature:
 //!
 //! ```
-//! use std::fs::OpenOptions;
-//!
-//! use driver_runpath::apply::{Durability, apply};
 //! use driver_runpath::decide::{Current, Policy, Tag, decide};
 //! use driver_runpath::detect::{Depth, DriverNames, detect};
 //! use driver_runpath::elf::Image;
-//! use driver_runpath::plan::{Change, NoteChange, Rung, plan};
+//! use driver_runpath::plan::{Change, Rung, plan};
 //! use driver_runpath::verify::verify;
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! # let dir = tempfile::tempdir()?;
-//! # let path = dir.path().join("libopens.so");
-//! # std::fs::copy("testdata/prebuilt/x86_64/libopens.so", &path)?;
-//! let bytes = std::fs::read(&path)?;
-//! let image = Image::parse(&bytes)?.map_err(|reason| reason.to_string())?;
+//! let bytes = std::fs::read("testdata/prebuilt/x86_64/libopens.so")?;
+//! let image = Image::parse(&bytes)?;
 //!
 //! let found = detect(&image, &DriverNames::default(), Depth::First);
 //! assert!(found.loads_driver());
 //! assert_eq!(found.evidence[0].what, "libcuda.so.1");
 //!
-//! let policy = Policy { driver_dir: b"/run/opengl-driver/lib".to_vec(), prepend: Vec::new(), force: None };
-//! let now = Current { runpath: None, rpath: None };
-//! let decision = decide(&now, &policy, |_stub_directory| false, false);
+//! let policy = Policy::new("/run/opengl-driver/lib");
+//! let decision = decide(&image.search_paths(), &policy, |_stub_directory| false, false);
 //! assert_eq!((decision.tag, &decision.path[..]), (Tag::Runpath, &b"/run/opengl-driver/lib"[..]));
 //!
-//! let change = Change { tag: decision.tag, path: Some(decision.path), note: NoteChange::Drop };
-//! let plan = plan(&image, &change)?;
-//! assert_eq!((plan.rung, plan.growth(bytes.len() as u64)), (Rung::Slack, 0));
-//! verify(&bytes, &plan)?;
-//!
-//! let file = OpenOptions::new().read(true).write(true).open(&path)?;
-//! apply(&file, &plan, Durability::Process)?;
-//! # let after = std::fs::read(&path)?;
-//! # let elf = goblin::elf::Elf::parse(&after)?;
-//! # assert_eq!(elf.runpaths, ["/run/opengl-driver/lib"]);
+//! let plan = plan(&image, &Change::new(decision.tag, decision.path))?;
+//! assert_eq!((plan.rung, plan.growth()), (Rung::Slack, 0));
+//! let edited = verify(plan)?.into_bytes();
+//! assert_eq!(Image::parse(&edited)?.search_path(), Some((Tag::Runpath, &b"/run/opengl-driver/lib"[..])));
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! A plan borrows the bytes that it was made for, and only one that was verified can be turned into bytes or written.
+//!
+//! # Files
+//!
+//! With the feature `files` there are calls for files and trees on Linux: `Editor` for one file, as safe as the binary;
+//! `walk`, `fix` and `check` for trees.
+//!
+//! ```
+//! # #[cfg(feature = "files")]
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use driver_runpath::Editor;
+//! use driver_runpath::decide::PathOperation;
+//! use driver_runpath::edit::{OpenOptions, Target};
+//!
+//! # let dir = tempfile::tempdir()?;
+//! # let path = dir.path().join("libopens.so");
+//! # std::fs::copy("testdata/prebuilt/x86_64/libopens.so", &path)?;
+//! if let Some(editor) = Editor::open(&path, &OpenOptions::default())? {
+//!     let proposal = editor.propose(&PathOperation::driver("/run/opengl-driver/lib"), None)?;
+//!     editor.commit(&proposal.changes, Target::Itself)?;
+//! }
+//! # Ok(())
+//! # }
+//! # #[cfg(not(feature = "files"))]
+//! # fn main() {}
+//! ```
+//!
+//! # Features
+//!
+//! - none: the pure part, for any host.
+//! - `files`: walks and edits files. Linux.
+//! - `cli` (default): the binary, and what it reports with.
+//! - `fixtures`: `fixtures`, ELF files for tests; `proptest` and `arbitrary` fit them to those crates.
 //!
 //! What is documented here is what other programs can build on. The modules behind the command line are public for the
 //! binary alone and change without notice.
@@ -54,7 +75,12 @@
     warn(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::string_slice, clippy::panic)
 )]
 
+#[cfg(all(feature = "files", not(target_os = "linux")))]
+compile_error!("the features `files` and `cli` of driver-runpath are for Linux; take default-features = false");
+
+#[cfg(feature = "files")]
 pub mod apply;
+#[cfg(feature = "files")]
 mod archive;
 pub mod decide;
 pub mod detect;
@@ -63,57 +89,83 @@ mod error;
 #[cfg(feature = "fixtures")]
 pub mod fixtures;
 pub mod plan;
+#[doc(hidden)]
 pub mod resolution;
 pub mod verify;
 
+#[cfg(feature = "files")]
 #[doc(hidden)]
 pub mod audit;
-#[doc(hidden)]
+#[cfg(feature = "files")]
 pub mod check;
+#[cfg(feature = "files")]
 mod copy;
-#[doc(hidden)]
+#[cfg(feature = "files")]
 pub mod edit;
+#[cfg(feature = "files")]
 mod exclude;
+#[cfg(feature = "files")]
 #[doc(hidden)]
 pub mod explain;
 #[doc(hidden)]
 pub mod facts;
-#[doc(hidden)]
+#[cfg(feature = "files")]
 pub mod fix;
+#[cfg(feature = "files")]
 #[doc(hidden)]
 pub mod gpu_code;
+#[cfg(feature = "files")]
 #[doc(hidden)]
 pub mod here;
+#[cfg(feature = "files")]
 #[doc(hidden)]
 pub mod journal;
+#[cfg(feature = "files")]
 #[doc(hidden)]
 pub mod links;
+#[cfg(feature = "files")]
 #[doc(hidden)]
 pub mod loader;
+#[cfg(feature = "files")]
 mod lock;
+#[cfg(feature = "files")]
 #[doc(hidden)]
 #[allow(unsafe_code)]
 pub mod map;
+#[cfg(feature = "files")]
 mod orphan;
+#[cfg(feature = "cli")]
 #[doc(hidden)]
 pub mod patchelf;
+#[cfg(feature = "files")]
 #[doc(hidden)]
 pub mod place;
+#[cfg(feature = "files")]
 mod privileges;
+#[cfg(feature = "files")]
 mod pseudo;
+#[cfg(feature = "cli")]
 #[doc(hidden)]
 pub mod report;
+#[cfg(feature = "files")]
 #[doc(hidden)]
 pub mod runpath;
+#[cfg(feature = "files")]
 #[doc(hidden)]
 pub mod source;
+#[cfg(feature = "files")]
 #[doc(hidden)]
 pub mod sysroot;
+#[cfg(feature = "files")]
 #[doc(hidden)]
 pub mod tree;
-#[doc(hidden)]
+#[cfg(feature = "files")]
 pub mod walk;
-#[doc(hidden)]
+#[cfg(feature = "files")]
 pub mod watch;
 
-pub use error::Error;
+#[cfg(feature = "files")]
+pub use edit::Editor;
+pub use error::{Error, Holder};
+/// The crate whose names of the ELF specification are in [`elf`]: `object::elf::EM_X86_64`.
+pub use object;

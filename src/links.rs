@@ -4,6 +4,7 @@ use std::fs::{self, File, Permissions};
 use std::io::{self, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
+use std::path::PathBuf;
 
 use rustix::fs::{AtFlags, CWD, linkat};
 use tempfile::NamedTempFile;
@@ -17,26 +18,68 @@ use crate::source::{Source, is_on_overlay};
 pub(crate) const COPY_PREFIX: &str = ".driver-runpath-";
 
 /// What protects files from an edit in place.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+///
+/// ```
+/// use driver_runpath::edit::{OpenOptions, Protection};
+///
+/// let mut options = OpenOptions::default();
+/// options.protection.store = Some("/gnu/store".into());
+/// assert_ne!(options.protection, Protection::none());
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Protection {
     /// The Nix store, whose files must not change; `None` within a build, where the outputs are written.
-    pub store: Option<std::path::PathBuf>,
-    /// Replace files that have hard links elsewhere, or that run, by a patched copy instead of refusing them.
-    pub break_links: bool,
+    pub store: Option<PathBuf>,
+    /// What is done with files that have names elsewhere.
+    pub links: HardLinks,
 }
 
-/// Whether anything is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mode {
-    /// Yes.
-    Write,
-    /// No; all the rest is done.
-    DryRun,
+/// What is done with a file that has hard links which were not given, as in a cache of uv or conda.
+///
+/// ```
+/// use driver_runpath::edit::{HardLinks, Protection};
+///
+/// assert_eq!(Protection::default().links, HardLinks::Refuse);
+/// let in_a_venv_of_uv = Protection::default().with_links(HardLinks::Break);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum HardLinks {
+    /// It is refused.
+    #[default]
+    Refuse,
+    /// A patched copy takes the names that were given; also of a file that runs.
+    Break,
+    /// It is changed under all its names, as patchelf does.
+    ChangeAll,
+}
+
+impl Default for Protection {
+    /// The store is that of the environment: `/nix/store`, or `NIX_STORE_DIR`, unless this is a build in it.
+    fn default() -> Self {
+        let in_build = std::env::var_os("NIX_BUILD_TOP").is_some();
+        let store = std::env::var_os("NIX_STORE_DIR").unwrap_or_else(|| "/nix/store".into());
+        Self { store: (!in_build).then(|| PathBuf::from(store)), links: HardLinks::default() }
+    }
+}
+
+impl Protection {
+    /// No file is protected.
+    pub fn none() -> Self {
+        Self { store: None, links: HardLinks::ChangeAll }
+    }
+
+    /// The same, with this for files that have names elsewhere.
+    #[must_use]
+    pub fn with_links(self, links: HardLinks) -> Self {
+        Self { links, ..self }
+    }
 }
 
 /// How a file may be changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Way {
+pub(crate) enum Way {
     /// In place.
     InPlace,
     /// By a patched copy that takes the name.
@@ -48,12 +91,15 @@ impl Protection {
     ///
     /// # Errors
     /// [`Error::InStore`], [`Error::Linked`] where it may not.
-    pub fn way(&self, source: &Source, others: &[Place]) -> Result<Way, Error> {
+    pub(crate) fn way(&self, source: &Source, others: &[Place]) -> Result<Way, Error> {
         let in_store =
             self.store.as_ref().is_some_and(|store| source.real_path().is_some_and(|real| real.starts_with(store)));
         if in_store {
             // A copy would be as wrong there: the store knows its files by their hashes.
             return Err(Error::InStore);
+        }
+        if self.links == HardLinks::ChangeAll {
+            return Ok(Way::InPlace);
         }
         let elsewhere = match source.links {
             0 | 1 => 0,
@@ -65,14 +111,14 @@ impl Protection {
             }
         };
         if elsewhere > 0 {
-            return if self.break_links { Ok(Way::Copy) } else { Err(Error::Linked(elsewhere)) };
+            return if self.links == HardLinks::Break { Ok(Way::Copy) } else { Err(Error::Linked(elsewhere)) };
         }
         if source.links > 1 && is_on_overlay(source.file()) {
             // Written to, a file of a lower layer loses its other names to the file as it was.
             return Ok(Way::Copy);
         }
         // A running program keeps the old file; the name gets the new one.
-        Ok(if self.break_links && source.is_running() { Way::Copy } else { Way::InPlace })
+        Ok(if self.links == HardLinks::Break && source.is_running() { Way::Copy } else { Way::InPlace })
     }
 }
 
@@ -80,7 +126,7 @@ impl Protection {
 ///
 /// # Errors
 /// Why not, as the edit would say it.
-pub fn check_possible(way: Way, source: &Source, name: &Name) -> Result<(), Error> {
+pub(crate) fn check_possible(way: Way, source: &Source, name: &Name) -> Result<(), Error> {
     match way {
         Way::InPlace => source.check_writable(),
         Way::Copy => {

@@ -8,56 +8,49 @@ use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 
 use crate::Error;
+use crate::error::Holder;
 
-/// How long a lock is waited for whose holder could be editing the file.
-const FOR_EDITORS: Duration = Duration::from_secs(10);
+/// How long a lock is waited for whose holder could be editing the file, unless the caller says otherwise.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
-/// And one whose holder cannot write to it: flock(2) asks for no more than that the file can be opened.
+/// And one whose holder cannot write to it, at most: flock(2) asks for no more than that the file can be opened.
 const FOR_READERS: Duration = Duration::from_secs(1);
 
 const PAUSE: Duration = Duration::from_millis(2);
 
-/// Takes an exclusive lock on the open `file`; it goes with the descriptor.
+/// Takes an exclusive lock on the open `file`; it goes with the descriptor. `patience`: see [`PATIENCE`].
 ///
 /// # Errors
 /// [`Error::Locked`] where another process keeps it. A file system without locks has none to respect.
-pub fn lock(file: &File) -> Result<(), Error> {
+pub fn lock(file: &File, patience: Duration) -> Result<(), Error> {
     let start = Instant::now();
     let mut holder = None;
     while rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK) {
         let waited = start.elapsed();
         if holder.is_none() || waited > FOR_READERS {
-            holder = Some(Holder::of(file));
+            holder = Some(holder_of(file));
         }
         let may_write = holder.as_ref().is_none_or(|holder| holder.may_write);
-        if waited > if may_write { FOR_EDITORS } else { FOR_READERS } {
-            return Err(Error::Locked(holder.map(|holder| holder.words).unwrap_or_default()));
+        if waited > if may_write { patience } else { patience.min(FOR_READERS) } {
+            return Err(Error::Locked(holder.unwrap_or(UNKNOWN)));
         }
         std::thread::sleep(PAUSE);
     }
     Ok(())
 }
 
-/// The process that has the lock.
-struct Holder {
-    words: String,
-    may_write: bool,
-}
+const UNKNOWN: Holder = Holder { process: None, may_write: true };
 
-impl Holder {
-    /// As /proc/locks tells it (proc_locks(5)); the process may be one that cannot be seen from here.
-    fn of(file: &File) -> Self {
-        let unknown = || Self { words: "another process".to_owned(), may_write: true };
-        let Ok(stat) = file.metadata() else { return unknown() };
-        let locks = fs::read_to_string("/proc/locks").unwrap_or_default();
-        let Some(process) = locks.lines().find_map(|line| flock_holder(line, stat.ino())) else { return unknown() };
-        let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
-        let Some(user) = effective_user(&status) else { return unknown() };
-        // A group's members are not looked up: they count as writers. An access list shows in the group's bits.
-        let may_write = user == 0 || stat.mode() & 0o022 != 0 || user == stat.uid() && stat.mode() & 0o200 != 0;
-        let rights = if may_write { "" } else { ", who can only read it," };
-        Self { words: format!("process {process} of user {user}{rights}"), may_write }
-    }
+/// The process that has the lock, as /proc/locks tells it (proc_locks(5)); it may be one that cannot be seen from here.
+fn holder_of(file: &File) -> Holder {
+    let Ok(stat) = file.metadata() else { return UNKNOWN };
+    let locks = fs::read_to_string("/proc/locks").unwrap_or_default();
+    let Some(process) = locks.lines().find_map(|line| flock_holder(line, stat.ino())) else { return UNKNOWN };
+    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    let Some(user) = effective_user(&status) else { return UNKNOWN };
+    // A group's members are not looked up: they count as writers. An access list shows in the group's bits.
+    let may_write = user == 0 || stat.mode() & 0o022 != 0 || user == stat.uid() && stat.mode() & 0o200 != 0;
+    Holder { process: Some((process, user)), may_write }
 }
 
 /// The process of a line such as `1: FLOCK  ADVISORY  WRITE 4242 fe:01:131 0 EOF`, if it is about this inode.

@@ -17,28 +17,25 @@ use std::sync::Arc;
 use anyhow::{Context, anyhow, bail};
 use clap::error::ErrorKind;
 use clap::{Parser, ValueEnum};
-use driver_runpath::apply::Durability;
 use driver_runpath::audit;
-use driver_runpath::check::check;
-use driver_runpath::decide::{Policy, Tag};
+use driver_runpath::check::{self, check};
+use driver_runpath::decide::{PathOperation, Tag};
 use driver_runpath::detect::{self, Depth, DriverNames};
+use driver_runpath::edit::{Durability, HardLinks, Protection};
 use driver_runpath::explain::{self, explain};
 use driver_runpath::fix::{self, fix};
 use driver_runpath::gpu_code::{self, Requirement};
-use driver_runpath::links::Protection;
 use driver_runpath::patchelf::{self, Reader};
 use driver_runpath::report::{
     AuditView, Leniency, Mending, Printed, Rigour, Screen, Status, Told, Verbosity, Voice, audit_json, audit_text,
     check_json, check_text, error_line, explain_json, explain_text, fix_json, fix_text, gpu_code_json, gpu_code_text,
     printable, printed, runpath_text,
 };
-use driver_runpath::runpath::{self, Operation};
+use driver_runpath::runpath;
 use driver_runpath::sysroot::Sysroot;
 use driver_runpath::walk::Exclude;
 
-use arguments::{
-    Relative, Takes, all_there, directory, driver_dirs, is_stdout, none_relative, quoted, search_path, store_to_protect,
-};
+use arguments::{Relative, Takes, all_there, directory, driver_dirs, is_stdout, none_relative, quoted, search_path};
 use progress::Progress;
 
 use cli::audit::Audit;
@@ -106,18 +103,15 @@ fn run_fix(command: Fix, color: Color) -> anyhow::Result<Status> {
     let relative = Relative::of(command.allow_relative);
     let prepend =
         command.prepend.into_iter().map(|path| directory(path, relative)).collect::<anyhow::Result<Vec<_>>>()?;
-    let options = fix::Options {
-        names: names(&selection.names),
-        driver_dirs: driver_dirs(selection.driver_link.clone(), &names(&selection.names))?,
-        policy: Policy { driver_dir: Vec::new(), prepend, force },
-        all: command.all,
-        depth: depth(&selection, command.json, screen(color)),
-        dry_run: command.dry_run,
-        durability: durability(command.sync),
-        exclude: exclude(&selection.exclude)?,
-        watch: Arc::default(),
-        protection: Protection { store: store_to_protect(), break_links: command.break_links },
-    };
+    let mut options = fix::Options::default();
+    options.names = names(&selection.names);
+    options.driver_dirs = driver_dirs(selection.driver_link.clone(), &options.names)?;
+    (options.prepend, options.force) = (prepend, force);
+    (options.all, options.dry_run) = (command.all, command.dry_run);
+    options.depth = depth(&selection, command.json, screen(color));
+    options.durability = durability(command.sync);
+    options.exclude = exclude(&selection.exclude)?;
+    options.protection = protection(command.break_links);
     let report = {
         let _progress = Progress::start(&options.watch);
         fix(&selection.paths, &options)
@@ -138,22 +132,17 @@ fn run_fix(command: Fix, color: Color) -> anyhow::Result<Status> {
 
 fn run_check(command: Check, color: Color) -> anyhow::Result<Status> {
     let selection = command.selection;
-    let watch = Arc::default();
-    let exclude = exclude(&selection.exclude)?;
+    let mut options = check::Options::default();
+    options.names = names(&selection.names);
+    options.exclude = exclude(&selection.exclude)?;
+    options.driver_dirs = driver_dirs(selection.driver_link.clone(), &options.names)?;
     let report = {
-        let _progress = Progress::start(&watch);
-        check(
-            &selection.paths,
-            &exclude,
-            &names(&selection.names),
-            &driver_dirs(selection.driver_link.clone(), &names(&selection.names))?,
-            &Protection { store: store_to_protect(), break_links: false },
-            &watch,
-        )
+        let _progress = Progress::start(&options.watch);
+        check(&selection.paths, &options)
     };
     let voice = voice(&selection, color);
     let commands = Mending { in_place: mending(&selection, &[]), by_copies: mending(&selection, &["--break-links"]) };
-    warn_of_unused(&exclude, &selection.paths, voice.verbosity);
+    warn_of_unused(&options.exclude, &selection.paths, voice.verbosity);
     let told = || {
         let (mut out, mut errors) = outputs();
         if command.json {
@@ -382,14 +371,16 @@ fn is_closed_pipe(error: &anyhow::Error) -> bool {
 fn run_runpath(action: Action) -> anyhow::Result<Status> {
     let (operation, edit) = match action {
         Action::Print { files } => return print_runpaths(&files),
-        Action::Set(with) => (Operation::Set(new_path(with.path, "set", with.allow_relative)?), with.edit),
-        Action::Prepend(with) => (Operation::Prepend(new_path(with.path, "prepend", with.allow_relative)?), with.edit),
-        Action::Append(with) => (Operation::Append(new_path(with.path, "append", with.allow_relative)?), with.edit),
-        Action::Remove { dir, edit } => (Operation::Remove(search_path(dir, "remove", "DIR")?), edit),
-        Action::Clear(edit) => (Operation::Clear, edit),
+        Action::Set(with) => (PathOperation::Set(new_path(with.path, "set", with.allow_relative)?), with.edit),
+        Action::Prepend(with) => {
+            (PathOperation::Prepend(new_path(with.path, "prepend", with.allow_relative)?), with.edit)
+        }
+        Action::Append(with) => (PathOperation::Append(new_path(with.path, "append", with.allow_relative)?), with.edit),
+        Action::Remove { dir, edit } => (PathOperation::Remove(search_path(dir, "remove", "DIR")?), edit),
+        Action::Clear(edit) => (PathOperation::Clear, edit),
         Action::Shrink { allowed_prefix, edit } => {
             let allowed_prefixes = allowed_prefix.into_iter().map(OsString::into_vec).collect();
-            (Operation::Shrink { allowed_prefixes }, edit)
+            (PathOperation::Shrink { allowed_prefixes }, edit)
         }
     };
     if edit.output.is_some() && edit.files.len() != 1 {
@@ -401,7 +392,7 @@ fn run_runpath(action: Action) -> anyhow::Result<Status> {
         force: force(edit.force_rpath, edit.force_runpath),
         output: edit.output,
         dry_run: edit.dry_run,
-        protection: Protection { store: store_to_protect(), break_links: edit.break_links },
+        protection: protection(edit.break_links),
         durability: durability(edit.sync),
     };
     // Looked at before an output takes that name.
@@ -448,6 +439,10 @@ fn run_patchelf(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let (mut out, mut errors) = outputs();
     let reader = if io::stdout().is_terminal() { Reader::Terminal } else { Reader::Program };
     ExitCode::from(patchelf::run(arguments, reader, &mut out, &mut errors))
+}
+
+fn protection(break_links: bool) -> Protection {
+    Protection::default().with_links(if break_links { HardLinks::Break } else { HardLinks::Refuse })
 }
 
 fn durability(sync: bool) -> Durability {

@@ -25,14 +25,13 @@ impl Privileges {
     /// Notes those of `file`.
     ///
     /// # Errors
-    /// [`Error::Io`]. [`Error::Protected`] where they could not be given back: the kernel takes them at anybody's write,
+    /// [`Error::Io`]. [`Error::Privileged`] where they could not be given back: the kernel takes them at anybody's write,
     /// and nothing tells whose write it was. Given back after a stranger's, they would be that stranger's.
     pub fn of(file: &File) -> Result<Self, Error> {
         let stat = file.metadata().map_err(Error::io("cannot stat"))?;
         let privileges = Self { mode: stat.mode() & 0o7777, capability: capability(file) };
         if privileges.a_stranger_may_gain(&stat) {
-            let what = "it is set-user-ID or set-group-ID or has capabilities, and others can write to it: those bits would be lost";
-            return Err(Error::Protected(what.to_owned()));
+            return Err(Error::Privileged);
         }
         Ok(privileges)
     }
@@ -41,14 +40,12 @@ impl Privileges {
     /// before it had them, for a write during the edit would look like ours. `file` is open for reading alone.
     ///
     /// # Errors
-    /// [`Error::Io`]; [`Error::Protected`].
+    /// [`Error::Io`]; [`Error::PrivilegedAndOpen`].
     pub fn check_writers(file: &File) -> Result<(), Error> {
         let mode = file.metadata().map_err(Error::io("cannot stat"))?.mode();
         let has_some = mode & (SET_USER_ID | SET_GROUP_ID) != 0 || capability(file).is_some();
         if has_some && is_open_for_writing(file) == Some(true) {
-            let what =
-                "it is set-user-ID or set-group-ID or has capabilities, and another process has it open for writing";
-            return Err(Error::Protected(what.to_owned()));
+            return Err(Error::PrivilegedAndOpen);
         }
         Ok(())
     }

@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs::{CWD, Mode, OFlags, openat};
 
@@ -15,7 +16,16 @@ use crate::lock::lock;
 use crate::map::{PrivateMap, ReadMap, pages_lost};
 
 /// Whether a symbolic link at the end of a path is followed.
+///
+/// ```
+/// use driver_runpath::walk::{Links, Source};
+///
+/// let script = Source::open("testdata/demo.sh".as_ref(), Links::Follow)?;
+/// assert!(script.is_none());
+/// # Ok::<(), driver_runpath::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Links {
     /// A path that the user named.
     Follow,
@@ -25,7 +35,7 @@ pub enum Links {
 
 /// Which files are opened, by their first four bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Take {
+pub(crate) enum Take {
     /// ELF files.
     Elf,
     /// What can hold code for GPUs: ELF files, and see [`crate::gpu_code::MAGICS`].
@@ -39,7 +49,16 @@ impl Take {
 }
 
 /// What tells that a file is still the one that was looked at.
+///
+/// ```
+/// # use driver_runpath::walk::{Links, Source};
+/// let path = std::path::Path::new("testdata/prebuilt/x86_64/libopens.so");
+/// let source = Source::open(path, Links::Follow)?.ok_or("no ELF file")?;
+/// assert_eq!(source.identity.len, path.metadata()?.len());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub struct Identity {
     /// Device and inode number.
     pub inode: (u64, u64),
@@ -56,6 +75,14 @@ impl From<&Metadata> for Identity {
 }
 
 /// An ELF file that is open for reading.
+///
+/// ```
+/// use driver_runpath::walk::{Links, Source};
+///
+/// let source = Source::open("testdata/prebuilt/x86_64/libopens.so".as_ref(), Links::Refuse)?.ok_or("no ELF file")?;
+/// assert!(source.bytes().starts_with(b"\x7fELF"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Source {
     file: File,
@@ -81,7 +108,7 @@ impl Source {
     ///
     /// # Errors
     /// As [`Self::open`].
-    pub fn open_at(dir: impl AsFd, path: impl rustix::path::Arg, links: Links) -> Result<Option<Self>, Error> {
+    pub(crate) fn open_at(dir: impl AsFd, path: impl rustix::path::Arg, links: Links) -> Result<Option<Self>, Error> {
         Self::take_at(dir, path, links, Take::Elf)
     }
 
@@ -89,7 +116,7 @@ impl Source {
     ///
     /// # Errors
     /// As [`Self::open`].
-    pub fn take_at(
+    pub(crate) fn take_at(
         dir: impl AsFd,
         path: impl rustix::path::Arg,
         links: Links,
@@ -118,12 +145,12 @@ impl Source {
     }
 
     /// The open descriptor alone: the map is gone.
-    pub fn into_file(self) -> File {
+    pub(crate) fn into_file(self) -> File {
         self.file
     }
 
     /// The open descriptor.
-    pub fn file(&self) -> &File {
+    pub(crate) fn file(&self) -> &File {
         &self.file
     }
 
@@ -131,8 +158,8 @@ impl Source {
     ///
     /// # Errors
     /// [`Error::Locked`], [`Error::Io`].
-    pub fn locked(self) -> Result<Self, Error> {
-        lock(&self.file)?;
+    pub(crate) fn locked(self, patience: Duration) -> Result<Self, Error> {
+        lock(&self.file, patience)?;
         let stat = self.file.metadata().map_err(Error::io("cannot stat"))?;
         let identity = Identity::from(&stat);
         if identity == self.identity {
@@ -150,7 +177,7 @@ impl Source {
     }
 
     /// The path that the kernel knows the open file by, without links.
-    pub fn real_path(&self) -> Option<PathBuf> {
+    pub(crate) fn real_path(&self) -> Option<PathBuf> {
         std::fs::read_link(self.descriptor_path()).ok()
     }
 
@@ -162,7 +189,7 @@ impl Source {
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub fn interrupted(&self) -> Result<Option<Interrupted>, Error> {
+    pub(crate) fn interrupted(&self) -> Result<Option<Interrupted>, Error> {
         let Some(journal) = Journal::find(self.bytes()) else { return Ok(None) };
         let undone = PrivateMap::new(&self.file, journal.old_len());
         let mut undone = undone.map_err(Error::io("cannot map"))?;
@@ -175,7 +202,7 @@ impl Source {
     ///
     /// # Errors
     /// [`Error::Io`] where the system refuses; [`Error::Changed`] where the file is not as it was.
-    pub fn open_for_writing(&self) -> Result<File, Error> {
+    pub(crate) fn open_for_writing(&self, patience: Duration) -> Result<File, Error> {
         let name = self.descriptor_path();
         let open = || OpenOptions::new().read(true).write(true).open(&name);
         let opened = match open() {
@@ -193,14 +220,14 @@ impl Source {
             if busy { Error::Running(error) } else { Error::unwritten("cannot open for writing")(error) }
         })?;
         match self.check_unchanged(&file) {
-            Err(Error::Changed) if self.was_copied_up(&file) => lock(&file)?,
+            Err(Error::Changed) if self.was_copied_up(&file) => lock(&file, patience)?,
             checked => checked?,
         }
         Ok(file)
     }
 
     /// Whether a process is running the file: nobody can write to it then.
-    pub fn is_running(&self) -> bool {
+    pub(crate) fn is_running(&self) -> bool {
         let opened = OpenOptions::new().write(true).open(self.descriptor_path());
         opened.is_err_and(|error| error.kind() == io::ErrorKind::ExecutableFileBusy)
     }
@@ -209,7 +236,7 @@ impl Source {
     ///
     /// # Errors
     /// Why it is not, as that says it.
-    pub fn check_writable(&self) -> Result<(), Error> {
+    pub(crate) fn check_writable(&self) -> Result<(), Error> {
         let cannot = Error::unwritten("cannot open for writing");
         if rustix::fs::fstatvfs(&self.file)
             .is_ok_and(|stat| stat.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY))
@@ -244,7 +271,7 @@ impl Source {
     ///
     /// # Errors
     /// [`Error::Io`], also for what is no regular file.
-    pub fn of(file: File) -> Result<Self, Error> {
+    pub(crate) fn of(file: File) -> Result<Self, Error> {
         let pages_lost = pages_lost();
         let stat = file.metadata().map_err(Error::io("cannot stat"))?;
         if !stat.is_file() {
@@ -256,7 +283,7 @@ impl Source {
 
     /// # Errors
     /// [`Error::Changed`] where `file` is not the file, of the size and time, that was mapped.
-    pub fn check_unchanged(&self, file: &File) -> Result<(), Error> {
+    pub(crate) fn check_unchanged(&self, file: &File) -> Result<(), Error> {
         let stat = file.metadata().map_err(Error::io("cannot stat"))?;
         if Identity::from(&stat) == self.identity { Ok(()) } else { Err(Error::Changed) }
     }
@@ -266,7 +293,7 @@ const OWNER_WRITE: u32 = 0o200;
 
 /// An edit that an earlier run left unfinished.
 #[derive(Debug)]
-pub struct Interrupted {
+pub(crate) struct Interrupted {
     /// The file as it was before that edit.
     pub undone: PrivateMap,
     /// How to get there.
@@ -274,7 +301,7 @@ pub struct Interrupted {
 }
 
 /// Whether the file lies on an overlay (OVERLAYFS_SUPER_MAGIC in linux/magic.h), as in a container.
-pub fn is_on_overlay(file: &File) -> bool {
+pub(crate) fn is_on_overlay(file: &File) -> bool {
     const OVERLAY: u64 = 0x794c_7630;
     #[allow(clippy::unnecessary_cast, reason = "the field has other types on other architectures")]
     rustix::fs::fstatfs(file).is_ok_and(|stat| stat.f_type as u64 == OVERLAY)

@@ -3,10 +3,21 @@
 //! The editor works on `object`'s structs; this module reads with `goblin`, and only its lazy parts: its eager ones
 //! refuse files that loaders accept. The planned file exists only as an overlay: the original's bytes with the edits
 //! laid over the windows that are read.
+//!
+//! ```
+//! # let file = std::fs::read("testdata/prebuilt/x86_64/libopens.so").unwrap();
+//! # let image = driver_runpath::elf::Image::parse(&file).unwrap();
+//! # use driver_runpath::{decide::Tag, plan::{Change, plan}};
+//! # let plan = plan(&image, &Change::new(Tag::Runpath, "/run/opengl-driver/lib")).unwrap();
+//! let edited = driver_runpath::verify::verify(plan)?.into_bytes();
+//! assert_eq!(edited.len(), file.len());
+//! # Ok::<(), driver_runpath::Error>(())
+//! ```
 
 mod names;
 mod note;
 mod overlay;
+mod verified;
 
 use std::collections::HashSet;
 use std::ops::Range;
@@ -20,31 +31,59 @@ use goblin::elf::{Elf, Header};
 use crate::Error;
 use crate::decide::Tag;
 use crate::elf::Malformed;
-use crate::plan::{EntryFor, Move, NoteOutcome, Plan};
+use crate::plan::{Edit, EntryFor, Move, NoteOutcome, Plan};
 use note::Notes;
 use overlay::Overlay;
+pub use verified::Verified;
 
 /// Unknown to goblin, like the next one.
 const DT_RELR: u64 = 36;
 const DT_MIPS_RLD_MAP_REL: u64 = 0x7000_0035;
 
-/// Compares what `plan` makes of `original` with what it means to make.
+/// Compares what `plan` makes of its file with what it means to make.
+///
+/// ```
+/// # let file = std::fs::read("testdata/prebuilt/x86_64/libopens.so").unwrap();
+/// # let image = driver_runpath::elf::Image::parse(&file).unwrap();
+/// # use driver_runpath::{decide::Tag, plan::{Change, plan}};
+/// # let plan = plan(&image, &Change::new(Tag::Runpath, "/run/opengl-driver/lib")).unwrap();
+/// let verified = driver_runpath::verify::verify(plan)?;
+/// # Ok::<(), driver_runpath::Error>(())
+/// ```
 ///
 /// # Errors
 /// [`Error::Malformed`] where the original itself cannot be read in this way, so that nothing can be said of an edit of
 /// it; otherwise [`Error::Unverified`] with the first difference, a defect of this program.
-pub fn verify(original: &[u8], plan: &Plan) -> Result<(), Error> {
+pub fn verify(plan: Plan<'_>) -> Result<Verified<'_>, Error> {
+    check_plan(&plan)?;
+    Ok(Verified(plan))
+}
+
+/// See [`verify`].
+pub(crate) fn check_plan(plan: &Plan<'_>) -> Result<(), Error> {
+    let original = plan.original();
     check(original, plan).map_err(|why| match check_original(original) {
         Ok(()) => Error::Unverified(why),
-        Err(damage) => Error::Malformed(Malformed::new(damage)),
+        Err(damage) => Error::Malformed(Malformed::Unverifiable(damage)),
     })
+}
+
+/// Whether the edits end where the file will, and copy only what there is.
+fn check_extent(original: &[u8], plan: &Plan<'_>) -> Result<(), String> {
+    let ends = plan.edits.iter().map(|edit| edit.range().end.0);
+    let end = ends.max().unwrap_or(0).max(original.len() as u64);
+    if plan.new_len != end || usize::try_from(end).is_err() {
+        return Err("the file would have another size than its edits give it".into());
+    }
+    let is_there = |edit: &Edit| edit.content.resolve(original).is_some();
+    if plan.edits.iter().all(is_there) { Ok(()) } else { Err("an edit copies from outside the file".into()) }
 }
 
 /// The same, of a file that nothing is done with: what goes wrong here is the file's fault.
 fn check_original(original: &[u8]) -> Result<(), String> {
     let file = Overlay { original, plan: None };
     let found = Reading::of(&file)?;
-    let nothing = Plan::of_nothing(original.len() as u64);
+    let nothing = Plan::of_nothing(original);
     check_loads(&found, (&file, &found), &nothing)?;
     check_dynamic(&found, &found, &nothing)?;
     check_sections(&found, &Notes::of(&file, &found)?, &found, &nothing)?;
@@ -54,7 +93,8 @@ fn check_original(original: &[u8]) -> Result<(), String> {
     names::check((&file, &found), (&file, &found), &[], &nothing)
 }
 
-fn check(original: &[u8], plan: &Plan) -> Result<(), String> {
+fn check(original: &[u8], plan: &Plan<'_>) -> Result<(), String> {
+    check_extent(original, plan)?;
     let untouched = Overlay { original, plan: None };
     let before = Reading::of(&untouched)?;
     let planned = Overlay { original, plan: Some(plan) };
@@ -149,12 +189,12 @@ impl Reading {
 }
 
 /// The table that took the byte at file offset `before` to another place.
-fn move_of(plan: &Plan, before: u64) -> Option<&Move> {
+fn move_of<'p>(plan: &'p Plan<'_>, before: u64) -> Option<&'p Move> {
     plan.moves.iter().find(|table| table.from.start.0 <= before && before < table.from.end.0)
 }
 
 /// Where the byte that was at file offset `before` is afterwards, and its address there, if a table moved it.
-fn moved(plan: &Plan, before: u64) -> Option<(u64, u64)> {
+fn moved(plan: &Plan<'_>, before: u64) -> Option<(u64, u64)> {
     let table = move_of(plan, before)?;
     let inside = before - table.from.start.0;
     Some((table.to.0.checked_add(inside)?, table.addr.0.checked_add(inside)?))
@@ -162,7 +202,7 @@ fn moved(plan: &Plan, before: u64) -> Option<(u64, u64)> {
 
 /// Of the ELF header, only the number of program headers and the place of the section headers may change; for a new
 /// resolution note, their number, too.
-fn check_header(before: &Reading, after: &Reading, plan: &Plan) -> Result<(), String> {
+fn check_header(before: &Reading, after: &Reading, plan: &Plan<'_>) -> Result<(), String> {
     let mut wanted = Header { e_phnum: after.header.e_phnum, e_shoff: after.header.e_shoff, ..before.header };
     if plan.note == NoteOutcome::Written {
         wanted.e_shnum = after.header.e_shnum;
@@ -170,7 +210,7 @@ fn check_header(before: &Reading, after: &Reading, plan: &Plan) -> Result<(), St
     if after.header == wanted { Ok(()) } else { Err("the ELF header changed".into()) }
 }
 
-fn check_loads(before: &Reading, (planned, after): (&Overlay<'_>, &Reading), plan: &Plan) -> Result<(), String> {
+fn check_loads(before: &Reading, (planned, after): (&Overlay<'_>, &Reading), plan: &Plan<'_>) -> Result<(), String> {
     let (page, wide_page) = (0x1000, 0x1_0000);
     let page = match before.header.e_machine {
         goblin::elf::header::EM_386
@@ -230,7 +270,7 @@ fn check_loads(before: &Reading, (planned, after): (&Overlay<'_>, &Reading), pla
 fn check_other_segments(
     (before, old_notes): (&Reading, &Notes),
     (after, new_notes): (&Reading, &Notes),
-    plan: &Plan,
+    plan: &Plan<'_>,
 ) -> Result<(), String> {
     let others = |reading: &Reading| -> Vec<ProgramHeader> {
         let wanted = |segment: &&ProgramHeader| {
@@ -269,7 +309,7 @@ fn check_other_segments(
     if remaining.is_empty() { Ok(()) } else { Err("a program header too many".into()) }
 }
 
-fn check_dynamic(before: &Reading, after: &Reading, plan: &Plan) -> Result<(), String> {
+fn check_dynamic(before: &Reading, after: &Reading, plan: &Plan<'_>) -> Result<(), String> {
     let is_path = |tag: u64| tag == dynamic::DT_RPATH || tag == dynamic::DT_RUNPATH;
     let others = |reading: &Reading| -> Vec<(u64, u64)> {
         reading.dynamic.iter().copied().filter(|(tag, _)| !is_path(*tag) && *tag != dynamic::DT_STRSZ).collect()
@@ -325,7 +365,7 @@ fn check_dynamic(before: &Reading, after: &Reading, plan: &Plan) -> Result<(), S
     Ok(())
 }
 
-fn check_sections(before: &Reading, old_notes: &Notes, after: &Reading, plan: &Plan) -> Result<(), String> {
+fn check_sections(before: &Reading, old_notes: &Notes, after: &Reading, plan: &Plan<'_>) -> Result<(), String> {
     // `note::check` counts them where a note is new.
     if before.sections.len() != after.sections.len() && plan.note != NoteOutcome::Written {
         return Err("the number of sections changed".into());
@@ -423,7 +463,7 @@ fn check_string_section(found: &Reading) -> Result<(), String> {
     Ok(())
 }
 
-fn check_search_path(planned: &Overlay<'_>, after: &Reading, plan: &Plan) -> Result<(), String> {
+fn check_search_path(planned: &Overlay<'_>, after: &Reading, plan: &Plan<'_>) -> Result<(), String> {
     let (tag, other) = match plan.change.tag {
         Tag::Runpath => (dynamic::DT_RUNPATH, dynamic::DT_RPATH),
         Tag::Rpath => (dynamic::DT_RPATH, dynamic::DT_RUNPATH),
@@ -449,7 +489,7 @@ fn check_search_path(planned: &Overlay<'_>, after: &Reading, plan: &Plan) -> Res
 
 /// Every edit must lie where an edit may: in the tables that change, in a place that a moved table left, in the old
 /// string table, or in bytes that no section had.
-fn check_places(original: &[u8], before: &Reading, notes: Vec<Range<u64>>, plan: &Plan) -> Result<(), String> {
+fn check_places(original: &[u8], before: &Reading, notes: Vec<Range<u64>>, plan: &Plan<'_>) -> Result<(), String> {
     let range = |at: u64, size: u64| at..at.saturating_add(size);
     let big = before.header.container().is_ok_and(Container::is_big);
     let (phdr_size, shdr_size): (u64, u64) = if big { (56, 64) } else { (32, 40) };

@@ -1,4 +1,11 @@
 //! The files to look at: those named, and those in the directories named, each once, in parallel.
+//!
+//! ```
+//! use driver_runpath::walk::{Exclude, walk};
+//!
+//! let walked = walk(&["testdata/prebuilt".into()], &Exclude::default(), |_path, source| source.bytes().len());
+//! println!("{} ELF files of {} bytes", walked.files.len(), walked.files.iter().map(|found| found.seen).sum::<usize>());
+//! ```
 
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, HashMap};
@@ -18,14 +25,22 @@ use rustix::io::Errno;
 
 use crate::Error;
 use crate::archive::not_elf;
-pub use crate::exclude::Exclude;
+pub use crate::exclude::{BadPattern, Exclude};
 use crate::links::COPY_PREFIX;
 use crate::place::{NameKey, Place, Root};
 use crate::pseudo::pseudo;
-use crate::source::{Identity, Links, Source, Take};
+use crate::source::Take;
+pub use crate::source::{Identity, Links, Source};
 
 /// What the walk came upon.
+///
+/// ```
+/// # use driver_runpath::walk::{Exclude, walk};
+/// let walked = walk(&["testdata".into(), "no/such/file".into()], &Exclude::default(), |_, source| source.bytes().len());
+/// assert_eq!((walked.problems.len(), walked.others > 0), (1, true));
+/// ```
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Walked<T> {
     /// One entry for each ELF file, by path.
     pub files: Vec<Found<T>>,
@@ -36,7 +51,14 @@ pub struct Walked<T> {
 }
 
 /// An ELF file under the name it was first found by.
+///
+/// ```
+/// # use driver_runpath::walk::{Exclude, walk};
+/// let walked = walk(&["testdata/prebuilt".into()], &Exclude::default(), |_, source| source.bytes().len());
+/// let largest = walked.files.iter().max_by_key(|found| found.seen).map(|found| &found.path);
+/// ```
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Found<T> {
     /// That name.
     pub path: PathBuf,
@@ -45,7 +67,7 @@ pub struct Found<T> {
     /// Which file it is.
     pub identity: Identity,
     /// The names that the walk found, where there is more than one in the file system.
-    pub names: Vec<Place>,
+    pub(crate) names: Vec<Place>,
     /// What `look` made of it.
     pub seen: T,
     root: Option<Arc<Root>>,
@@ -53,12 +75,12 @@ pub struct Found<T> {
 
 impl<T> Found<T> {
     /// Where it was found.
-    pub fn place(&self) -> Place {
+    pub(crate) fn place(&self) -> Place {
         Place { path: self.path.clone(), root: self.root.clone() }
     }
 
     /// Its other names that the walk found.
-    pub fn other_names(&self) -> Vec<Place> {
+    pub(crate) fn other_names(&self) -> Vec<Place> {
         self.names.iter().filter(|name| name.path != self.path).cloned().collect()
     }
 }
@@ -73,14 +95,25 @@ const LARGE: u64 = 16 << 20;
 /// From this number of files on, threads are worth their start.
 const MANY_FILES: usize = 8;
 
-/// Calls `look` for every ELF file at or below `paths`, each (device, inode) once. Symbolic links are followed where
-/// named, not where found.
+/// Calls `look` for every ELF file at or below `paths`, each (device, inode) once, on several threads. Symbolic links are
+/// followed where named, not where found.
+///
+/// ```
+/// use driver_runpath::elf::Image;
+/// use driver_runpath::walk::{Exclude, walk};
+///
+/// let walked = walk(&["testdata/prebuilt".into()], &Exclude::default(), |_path, source| {
+///     Image::parse(source.bytes()).is_ok_and(|image| image.search_path().is_some())
+/// });
+/// let with_path = walked.files.iter().filter(|found| found.seen);
+/// assert!(with_path.count() < walked.files.len());
+/// ```
 pub fn walk<T: Send>(paths: &[PathBuf], exclude: &Exclude, look: impl Fn(&Path, Source) -> T + Sync) -> Walked<T> {
     walk_for(Take::Elf, paths, exclude, look)
 }
 
 /// The same for other kinds of files.
-pub fn walk_for<T: Send>(
+pub(crate) fn walk_for<T: Send>(
     take: Take,
     paths: &[PathBuf],
     exclude: &Exclude,
@@ -126,7 +159,10 @@ pub fn walk_for<T: Send>(
 
 /// What `work` makes of each file, in the order of the files. Of many files the largest are begun with, so that none is
 /// left for the end.
-pub fn for_each_file<'f, S: Sync, T: Send>(files: &'f [Found<S>], work: impl Fn(&'f Found<S>) -> T + Sync) -> Vec<T> {
+pub(crate) fn for_each_file<'f, S: Sync, T: Send>(
+    files: &'f [Found<S>],
+    work: impl Fn(&'f Found<S>) -> T + Sync,
+) -> Vec<T> {
     if files.len() < MANY_FILES {
         return files.iter().map(work).collect();
     }

@@ -1,4 +1,9 @@
 //! How far a run has got, for whoever shows it.
+//!
+//! ```
+//! let watch = driver_runpath::watch::Watch::default();
+//! assert_eq!((watch.looked_at(), watch.edited(), watch.to_edit()), (0, 0, 0));
+//! ```
 
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -6,7 +11,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::tree::directory_of;
 
-/// How far a run has got.
+/// How far a run has got. Whoever started it keeps one end of the [`Arc`](std::sync::Arc), and asks from another thread.
+///
+/// ```
+/// use driver_runpath::check::{Options, check};
+///
+/// let options = Options::default();
+/// check(&["testdata/prebuilt/x86_64".into()], &options);
+/// assert!(options.watch.looked_at() > 0);
+/// ```
 #[derive(Debug, Default)]
 pub struct Watch {
     looked_at: AtomicU64,
@@ -18,18 +31,18 @@ pub struct Watch {
 
 impl Watch {
     /// The run looks at an ELF file.
-    pub fn looks_at(&self, path: &Path) {
+    pub(crate) fn looks_at(&self, path: &Path) {
         self.looked_at.fetch_add(1, Ordering::Relaxed);
         self.is_at(path);
     }
 
     /// The run has looked at all files, and goes on with some of them.
-    pub fn will_edit(&self, files: u64) {
+    pub(crate) fn will_edit(&self, files: u64) {
         self.to_edit.store(files, Ordering::Relaxed);
     }
 
     /// The run edits a file.
-    pub fn edits(&self, path: &Path) {
+    pub(crate) fn edits(&self, path: &Path) {
         self.edited.fetch_add(1, Ordering::Relaxed);
         self.is_at(path);
     }
@@ -41,12 +54,27 @@ impl Watch {
         at.push(directory_of(path));
     }
 
-    /// What is done, and where.
+    /// How many ELF files it has looked at.
+    pub fn looked_at(&self) -> u64 {
+        self.looked_at.load(Ordering::Relaxed)
+    }
+
+    /// How many files it has edited, or left as they are after a second look.
+    pub fn edited(&self) -> u64 {
+        self.edited.load(Ordering::Relaxed)
+    }
+
+    /// How many of these there will be; 0 as long as nobody knows.
+    pub fn to_edit(&self) -> u64 {
+        self.to_edit.load(Ordering::Relaxed)
+    }
+
+    /// What is done, and where: the directory of the last file.
     pub fn state(&self) -> (String, PathBuf) {
         let at = self.at.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
-        let (edited, to_edit) = (self.edited.load(Ordering::Relaxed), self.to_edit.load(Ordering::Relaxed));
+        let (edited, to_edit) = (self.edited(), self.to_edit());
         let what = match to_edit {
-            0 => format!("{} ELF files looked at", self.looked_at.load(Ordering::Relaxed)),
+            0 => format!("{} ELF files looked at", self.looked_at()),
             _ => format!("{edited} of {to_edit} files edited"),
         };
         (what, at)

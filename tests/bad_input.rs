@@ -10,9 +10,8 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use std::{fs, ptr};
 
-use driver_runpath::decide::{Policy, Tag};
-use driver_runpath::detect::DriverNames;
-use driver_runpath::fix::{DriverDirs, Options, Outcome, fix};
+use driver_runpath::decide::Tag;
+use driver_runpath::fix::{Options, Outcome, fix};
 use driver_runpath::fixtures::{Access, Entry, Header, Load, Part, Sections, Spec, damage};
 use proptest::test_runner::{RngAlgorithm, TestRng};
 use support::targets;
@@ -152,11 +151,14 @@ fn hostile_tables_end_soon() {
     let load = Load::new(Access::Read, [Part::Zeros(1)]);
     for (count, may_be_edited) in [(1_000, true), (20_000, false)] {
         let notes = vec![Header::Note(Part::BuildId); count];
-        let headers = Spec { headers: [&spec.headers[..], &notes].concat(), ..spec.clone() };
+        let headers = spec.clone().with(|spec| spec.headers = [&spec.headers[..], &notes].concat());
         assert_eq!(read_all("many notes", &with_endless_versions(&headers)), may_be_edited);
         let loads = [&spec.loads[..], &vec![load.clone(); count]].concat();
         for sections in [Sections::Absent, Sections::AtEnd] {
-            let segments = Spec { loads: loads.clone(), sections, ..spec.clone() };
+            let segments = spec.clone().with(|spec| {
+                spec.loads = loads.clone();
+                spec.sections = sections;
+            });
             let file = with_endless_versions(&segments);
             assert_eq!(read_all("many segments", &file), may_be_edited, "{count} segments, {sections:?}");
         }
@@ -176,18 +178,8 @@ fn a_file_that_is_not_changed_is_as_it_was() {
         fs::write(&path, &file).expect("a file");
         before.insert(path, file);
     }
-    let options = Options {
-        names: DriverNames::default(),
-        driver_dirs: DriverDirs { native: b"/run/opengl-driver/lib".to_vec(), i386: b"/run/32/lib".to_vec() },
-        policy: Policy::default(),
-        all: true,
-        depth: driver_runpath::detect::Depth::First,
-        dry_run: false,
-        durability: Default::default(),
-        protection: Default::default(),
-        exclude: Default::default(),
-        watch: Default::default(),
-    };
+    let mut options = Options::default();
+    options.all = true;
     let report = fix(&[dir.path().to_owned()], &options);
     let (mut changed, mut failed) = (0, 0);
     for fixed in &report.files {

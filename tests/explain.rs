@@ -165,7 +165,7 @@ fn both_tags() -> Done {
     let mut bytes = fs::read(&path)?;
     let (table, runpath) = {
         use driver_runpath::elf::Image;
-        let image = Image::parse(&bytes)?.map_err(|reason| reason.to_string())?;
+        let image = Image::parse(&bytes)?;
         let spare = image.dynamic.entries.len() as u64 * 16;
         same(image.dynamic.has_spare(), true, "a spare entry")?;
         let runpath = image.dynamic.value(object::elf::DT_RUNPATH).ok_or("no RUNPATH")?;

@@ -49,21 +49,21 @@ fn main() {
 }
 
 fn cubin(number: u32) -> FatEntry {
-    FatEntry { form: FatForm::Cubin, number, scope: FatScope::Portable, size: 64 }
+    FatEntry::new(FatForm::Cubin, number)
 }
 
 fn ptx(number: u32) -> FatEntry {
-    FatEntry { form: FatForm::Ptx, ..cubin(number) }
+    FatEntry::new(FatForm::Ptx, number)
 }
 
 fn exact(entry: FatEntry) -> FatEntry {
-    FatEntry { scope: FatScope::Exact, ..entry }
+    entry.scoped(FatScope::Exact)
 }
 
 /// A library with these fat binaries, which its runtime is given.
 fn spec(fat_binaries: &[&[FatEntry]]) -> Spec {
-    let fat_binaries = fat_binaries.iter().map(|entries| FatBinary { entries: entries.to_vec() }).collect();
-    let mut spec = Spec { fat_binaries, ..Spec::default() };
+    let fat_binaries = fat_binaries.iter().map(|entries| FatBinary::new(entries.to_vec())).collect();
+    let mut spec = Spec::default().with(|spec| spec.fat_binaries = fat_binaries);
     spec.loads[2].parts.push(Part::FatBinaries);
     spec.loads[3].parts.push(Part::FatBinaryPointers);
     spec
@@ -152,7 +152,7 @@ fn unregistered() -> Result<(), Failed> {
 
 /// The pointer leads to a fat binary in `.rodata`, and with no value but that of a relocation, as lld leaves it.
 fn pointed_to() -> Result<(), Failed> {
-    let fat_binary = FatBinary { entries: vec![cubin(90)] };
+    let fat_binary = FatBinary::new([cubin(90)]);
     let mut spec = spec(&[&[cubin(90)]]);
     spec.loads[2].parts = vec![Part::RoData];
     spec.rodata.0 = fat_binary.bytes();
@@ -196,7 +196,7 @@ fn odd_one() -> Result<(), Failed> {
 fn object_file(section: &str, entries: &[FatEntry]) -> Result<Vec<u8>, Failed> {
     let mut object = Object::new(BinaryFormat::Elf, Architecture::X86_64, Endianness::Little);
     let section = object.add_section(Vec::new(), section.as_bytes().to_vec(), SectionKind::ReadOnlyData);
-    object.append_section_data(section, &FatBinary { entries: entries.to_vec() }.bytes(), 8);
+    object.append_section_data(section, &FatBinary::new(entries.to_vec()).bytes(), 8);
     Ok(object.write()?)
 }
 
@@ -234,7 +234,7 @@ fn archive() -> Result<(), Failed> {
 
 fn files_of_their_own() -> Result<(), Failed> {
     let lab = Lab::new()?;
-    write(&lab, "x.fatbin", &FatBinary { entries: vec![exact(ptx(100))] }.bytes())?;
+    write(&lab, "x.fatbin", &FatBinary::new([exact(ptx(100))]).bytes())?;
     let name = b"hipv4-amdgcn-amd-amdhsa--gfx1100";
     let mut bundle = b"__CLANG_OFFLOAD_BUNDLE__".to_vec();
     [1, 128, 16, name.len() as u64].iter().for_each(|field| bundle.extend(field.to_le_bytes()));
@@ -297,7 +297,7 @@ fn entries() -> impl Strategy<Value = Vec<Vec<FatEntry>>> {
     ];
     let scope = prop_oneof![Just(FatScope::Portable), Just(FatScope::Family), Just(FatScope::Exact)];
     let entry = (form, 30u32..130, scope, 0u32..300);
-    let entry = entry.prop_map(|(form, number, scope, size)| FatEntry { form, number, scope, size });
+    let entry = entry.prop_map(|(form, number, scope, size)| FatEntry::new(form, number).scoped(scope).sized(size));
     vec(vec(entry, 0..6), 0..8)
 }
 

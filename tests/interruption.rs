@@ -205,13 +205,9 @@ impl Probe {
         Err("the program stays busy".into())
     }
 
-    fn plan(&self, bytes: &[u8]) -> Result<Plan, Failed> {
-        let image = Image::parse(bytes).map_err(|error| error.to_string())?.map_err(|reason| reason.to_string())?;
-        let change = Change {
-            tag: driver_runpath::decide::Tag::Runpath,
-            path: Some(self.new.clone()),
-            note: Default::default(),
-        };
+    fn plan<'data>(&self, bytes: &'data [u8]) -> Result<Plan<'data>, Failed> {
+        let image = Image::parse(bytes)?;
+        let change = Change::new(driver_runpath::decide::Tag::Runpath, self.new.clone());
         Ok(plan(&image, &change).map_err(|refusal| refusal.to_string())?)
     }
 }
@@ -226,7 +222,7 @@ fn every_prefix(case: &Case) -> Done {
     same(plan.rung, case.rung, "rung")?;
     same((case.entry)(plan.entry), true, "the way of the entry")?;
     let undo = Undo::of_bytes(&original, &plan, Durability::Process).ok_or("an edit outside the file")?;
-    let done = plan.replay(&original, plan.edits.len()).ok_or("an edit from nowhere")?;
+    let done = plan.replay(plan.edits.len()).ok_or("an edit from nowhere")?;
     let before = probe.finds()?;
     let mut seen = Vec::new();
     for state in states(&original, &plan)? {
@@ -273,7 +269,7 @@ fn taken_back(bytes: &[u8]) -> Result<Option<Vec<u8>>, Failed> {
 }
 
 /// The file after every edit, and in the middle of those that are written in pieces.
-fn states(original: &[u8], plan: &Plan) -> Result<Vec<Vec<u8>>, Failed> {
+fn states(original: &[u8], plan: &Plan<'_>) -> Result<Vec<Vec<u8>>, Failed> {
     let mut states = vec![original.to_vec()];
     for (count, edit) in plan.edits.iter().enumerate() {
         if edit.step == Step::Fill && edit.content.len() > 1 {
@@ -282,9 +278,9 @@ fn states(original: &[u8], plan: &Plan) -> Result<Vec<Vec<u8>>, Failed> {
             let bytes = content.get(..content.len() / 2).ok_or("no half")?.to_vec();
             half.edits.truncate(count + 1);
             half.edits[count].content = Content::Bytes(bytes);
-            states.push(half.replay(original, count + 1).ok_or("an edit from nowhere")?);
+            states.push(half.replay(count + 1).ok_or("an edit from nowhere")?);
         }
-        states.push(plan.replay(original, count + 1).ok_or("an edit from nowhere")?);
+        states.push(plan.replay(count + 1).ok_or("an edit from nowhere")?);
     }
     Ok(states)
 }

@@ -117,7 +117,7 @@ fn optional(
 }
 
 /// Plans a change that the file has already.
-fn plan_again(image: &Image<'_>, change: &Change) -> Result<Plan, Failed> {
+fn plan_again<'data>(image: &Image<'data>, change: &Change) -> Result<Plan<'data>, Failed> {
     plan(image, change).map_err(|refusal| format!("the same path again: {refusal}").into())
 }
 

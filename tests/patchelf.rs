@@ -326,7 +326,7 @@ fn large_pages() -> Done {
     const EM_ALPHA: [u8; 2] = 0x9026u16.to_le_bytes();
     let mut bytes = fs::read(support::lab::testdata().join("prebuilt/x86_64/program"))?;
     let largest = |bytes: &[u8]| -> Result<u64, Failed> {
-        let image = driver_runpath::elf::Image::read(bytes)?.map_err(|reason| reason.to_string())?;
+        let image = driver_runpath::elf::Image::read(bytes)?;
         Ok(image.largest_page())
     };
     same(largest(&bytes)?, 0x1000, "x86-64")?;

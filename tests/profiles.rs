@@ -55,7 +55,7 @@ enum State {
 fn edited(file: &[u8], number: usize) -> Option<Vec<u8>> {
     let path = [b"/run/opengl-driver/lib".to_vec(), vec![b'/'; number * 7 % 400]].concat();
     let plan = plan_for(file, Tag::Runpath, path)?;
-    plan.replay(file, plan.edits.len())
+    plan.replay(plan.edits.len())
 }
 
 impl Placed {

@@ -18,10 +18,10 @@ fn edited(spec: Spec, path: &str) -> Taken {
 
 /// A library without room behind its segments, so that only a new segment serves.
 fn packed(parts: &[Part], headers: &[Header]) -> Spec {
-    let mut spec = Spec { headers: headers.to_vec(), ..Spec::default() };
+    let mut spec = Spec::default().with(|spec| spec.headers = headers.to_vec());
     spec.loads = vec![
         Load::new(Access::ReadExecute, parts.iter().copied().chain([Text(0x80), RoData])),
-        Load { zero_fill: 0x20, ..Load::new(Access::ReadWrite, [Dynamic, Data(0x20)]) },
+        Load::new(Access::ReadWrite, [Dynamic, Data(0x20)]).with(|load| load.zero_fill = 0x20),
     ];
     spec
 }
@@ -30,8 +30,8 @@ const LONG: &str = "/run/opengl-driver/lib:/a/directory/more";
 
 #[test]
 fn relro_that_starts_with_dynamic_stays_when_dynamic_moves() {
-    let spec = Spec { spare: 0, ..packed(&[Property, GnuHash, DynSym, DynStr], &Spec::default().headers) };
-    let spec = Spec { dynamic: vec![Entry::SoName("libfixture.so".into()), Entry::Tables], ..spec };
+    let spec = packed(&[Property, GnuHash, DynSym, DynStr], &Spec::default().headers).with(|spec| spec.spare = 0);
+    let spec = spec.with(|spec| spec.dynamic = vec![Entry::SoName("libfixture.so".into()), Entry::Tables]);
     assert_eq!(edited(spec, LONG), Taken::Planned(Rung::Append, Source::MovedTable, NoteOutcome::None));
 }
 
@@ -54,13 +54,13 @@ fn a_symbol_of_a_moved_section_is_mended_where_the_symbols_are_now() {
 
 #[test]
 fn without_section_headers_the_old_path_is_scrubbed() {
-    let mut spec = Spec { sections: Sections::Absent, ..Spec::default() };
+    let mut spec = Spec::default().with(|spec| spec.sections = Sections::Absent);
     spec.dynamic.insert(0, Entry::RunPath("/opt/vendor/lib:/opt/other".into()));
     let file = spec.build().expect("a file");
-    let image = driver_runpath::elf::Image::parse(&file).expect("an ELF file").expect("a library");
+    let image = driver_runpath::elf::Image::parse(&file).expect("a library");
     let change = support::generated::change(Tag::Runpath, Some(LONG.into()));
     let plan = driver_runpath::plan::plan(&image, &change).expect("a plan");
-    let after = plan.replay(&file, plan.edits.len()).expect("edits within the file");
+    let after = plan.replay(plan.edits.len()).expect("edits within the file");
     for entry in entries(b"/opt/vendor/lib:/opt/other") {
         assert_eq!(memchr::memmem::find(&after, entry), None);
     }
@@ -130,7 +130,7 @@ fn strings_never_grow_over_the_first_section_header() {
 
 #[test]
 fn an_empty_section_takes_no_room() {
-    let mut spec = Spec { symtab: false, ..Spec::default() };
+    let mut spec = Spec::default().with(|spec| spec.symtab = false);
     // It lies within the room that .dynstr takes.
     spec.loads[1].parts = vec![Text(0)];
     (spec.loads[0].file_gap, spec.loads[1].file_gap) = (24, 0x400);
@@ -149,7 +149,7 @@ fn a_last_entry_that_takes_a_dropped_ones_place_has_its_new_value() {
 
 #[test]
 fn strings_do_not_grow_into_the_page_of_an_empty_segment() {
-    let mut spec = Spec { symtab: false, ..Spec::default() };
+    let mut spec = Spec::default().with(|spec| spec.symtab = false);
     // Empty, at the end of a page that holds nothing else.
     spec.loads[1].parts = vec![];
     spec.symbols[1].defined_in = Some(RoData);
@@ -166,7 +166,7 @@ fn strings_that_share_bytes_with_the_elf_header_are_left_alone() {
     let entry = [5u64.to_le_bytes(), address.to_le_bytes()].concat();
     let at = memchr::memmem::find(&file, &entry).expect("DT_STRTAB");
     file[at + 8..at + 16].fill(0);
-    let image = driver_runpath::elf::Image::parse(&file).expect("an ELF file").expect("a library");
+    let image = driver_runpath::elf::Image::parse(&file).expect("a library");
     let change = support::generated::change(Tag::Runpath, Some(LONG.into()));
     let refusal = driver_runpath::plan::plan(&image, &change).expect_err("a refusal");
     assert_eq!(refusal.to_string(), "the ELF header and .dynstr share bytes");
@@ -174,10 +174,10 @@ fn strings_that_share_bytes_with_the_elf_header_are_left_alone() {
 
 #[test]
 fn a_spare_entry_with_another_tag_behind_it_is_none() {
-    let mut file = Spec { spare: 1, ..Spec::default() }.build().expect("a file");
+    let mut file = Spec::default().with(|spec| spec.spare = 1).build().expect("a file");
     let wanted = support::generated::change(Tag::Runpath, Some(LONG.into()));
     let entry_from = |file: &[u8]| {
-        let image = driver_runpath::elf::Image::parse(file).expect("an ELF file").expect("a library");
+        let image = driver_runpath::elf::Image::parse(file).expect("a library");
         let end = image.dynamic.offset.0 as usize + 16 * (image.dynamic.entries.len() + 1);
         (driver_runpath::plan::plan(&image, &wanted).map(|plan| plan.entry), end)
     };
@@ -190,7 +190,10 @@ fn a_spare_entry_with_another_tag_behind_it_is_none() {
 
 #[test]
 fn an_empty_segment_where_the_next_one_starts_is_told_apart() {
-    let mut spec = Spec { symtab: false, unused_strings: vec!["X".repeat(200).as_str().into()], ..Spec::default() };
+    let mut spec = Spec::default().with(|spec| {
+        spec.symtab = false;
+        spec.unused_strings = vec!["X".repeat(200).as_str().into()];
+    });
     spec.loads[0].file_gap = 0x1000 - 0x4b0;
     spec.loads[1] = Load::new(Access::ReadExecute, [Text(0)]);
     let file = spec.build().expect("a file");
@@ -201,11 +204,11 @@ fn an_empty_segment_where_the_next_one_starts_is_told_apart() {
 }
 
 /// The plan for damaged bytes, once `verify` has agreed to it; else what is said about the file.
-fn planned(file: &[u8]) -> Result<Plan, String> {
-    let image = driver_runpath::elf::Image::parse(file).expect("an ELF file").expect("a library");
+fn planned(file: &[u8]) -> Result<Plan<'_>, String> {
+    let image = driver_runpath::elf::Image::parse(file).expect("a library");
     let change = support::generated::change(Tag::Runpath, Some(LONG.into()));
     let plan = driver_runpath::plan::plan(&image, &change).map_err(|refusal| refusal.to_string())?;
-    driver_runpath::verify::verify(file, &plan).map_err(|error| error.to_string())?;
+    driver_runpath::verify::verify(plan.clone()).map_err(|error| error.to_string())?;
     Ok(plan)
 }
 
@@ -313,7 +316,7 @@ fn sections_whose_flags_are_lost_move_with_their_bytes() {
         // sh_flags.
         put(&mut file, field + 8, &0u64.to_le_bytes());
         let plan = planned(&file).expect("a plan");
-        let after = plan.replay(&file, plan.edits.len()).expect("edits within the file");
+        let after = plan.replay(plan.edits.len()).expect("edits within the file");
         let moved = plan.moves.iter().find(|table| table.from.start.0 == section.sh_offset);
         let now = &Elf64::of(&after).sections[index];
         let place = moved.map_or((section.sh_offset, section.sh_addr), |table| (table.to.0, table.addr.0));
@@ -403,7 +406,7 @@ fn versions_in_what_looks_like_padding_are_not_written_over() {
 /// A library with a resolution note beside its other notes, named by two headers.
 #[test]
 fn a_note_that_two_headers_name_goes_and_its_neighbours_stay() {
-    let mut spec = Spec { resolution: vec![note("a\0=/b\0\0")], ..Spec::default() };
+    let mut spec = Spec::default().with(|spec| spec.resolution = vec![note("a\0=/b\0\0")]);
     spec.loads[0].parts.insert(0, ResolutionNote(0));
     spec.headers.extend([Header::Notes, Header::Note(ResolutionNote(0))]);
     assert_eq!(edited(spec, LONG), Taken::Planned(Rung::Slack, Source::Spare, NoteOutcome::Dropped));
@@ -412,7 +415,7 @@ fn a_note_that_two_headers_name_goes_and_its_neighbours_stay() {
 /// The loader reads the first of two; with the old path it must not see the second alone.
 #[test]
 fn of_two_notes_the_one_that_counts_goes_out_of_sight_last() {
-    let mut spec = Spec { resolution: vec![note("a\0=/b\0\0"), note("a\0=/c\0\0")], ..Spec::default() };
+    let mut spec = Spec::default().with(|spec| spec.resolution = vec![note("a\0=/b\0\0"), note("a\0=/c\0\0")]);
     spec.dynamic.insert(0, Entry::RunPath("/old".into()));
     for number in 0..2 {
         spec.loads.push(Load::new(Access::Read, [ResolutionNote(number)]));
@@ -423,7 +426,7 @@ fn of_two_notes_the_one_that_counts_goes_out_of_sight_last() {
 }
 
 fn note(descriptor: &str) -> Resolution {
-    Resolution { owner: "NixOS\0".into(), descriptor: descriptor.into() }
+    Resolution::new(descriptor)
 }
 
 /// The referee's eleventh rule, on a file whose note an edit has forgotten, and on one where only `PT_NOTE` went.
@@ -431,7 +434,7 @@ fn note(descriptor: &str) -> Resolution {
 fn the_referee_objects_to_a_note_that_stays_and_to_bytes_that_it_leaves() {
     use support::referee::judge_note;
     let stub = "libcuda.so.1\0=/nix/store/h-stubs/lib/stubs/libcuda.so.1\0\0";
-    let mut spec = Spec { resolution: vec![note(stub)], ..Spec::default() };
+    let mut spec = Spec::default().with(|spec| spec.resolution = vec![note(stub)]);
     spec.loads.push(Load::new(Access::Read, [ResolutionNote(0)]));
     spec.headers.push(Header::Note(ResolutionNote(0)));
     let file = spec.build().expect("a file");
@@ -442,7 +445,7 @@ fn the_referee_objects_to_a_note_that_stays_and_to_bytes_that_it_leaves() {
     assert!(says(&file, Some(b"libcuda.so.1\0?/d\0\0")).contains("says something else"));
     assert!(says(&file, None).contains("says something else"));
     // Out of the loader's sight, but for patchelf and Nix it is there.
-    let image = driver_runpath::elf::Image::parse(&file).expect("an ELF file").expect("a library");
+    let image = driver_runpath::elf::Image::parse(&file).expect("a library");
     let index = driver_runpath::resolution::find(&image).found[0].segment;
     let field = image.segment_field(index, image.encoding.layout.p_type).expect("a header").0 as usize;
     let mut hidden = file.clone();

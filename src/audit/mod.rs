@@ -17,7 +17,7 @@ use object::elf;
 use crate::Error;
 use crate::decide::{entries, same_directory_key};
 use crate::detect::{DriverNames, OPENERS};
-use crate::elf::Image;
+use crate::elf::{Image, ParseError};
 use crate::explain::{Disk, Link, Loader, system};
 use crate::fix::DriverDirs;
 use crate::loader::{Ending, Header, Object, Rule, System, search};
@@ -155,8 +155,8 @@ impl Asker {
         let search_path = own.and_then(|own| own.runpath.as_deref().or(own.rpath.as_deref())).unwrap_or_default();
         let is_driver = |entry: &[u8]| same_directory_key(entry) == same_directory_key(driver_dir);
         Self {
-            soname: image.strings_of(elf::DT_SONAME).last().map(text),
-            needed: image.strings_of(elf::DT_NEEDED).map(text).collect(),
+            soname: image.soname().map(text),
+            needed: image.needed().map(text).collect(),
             finds_driver: !search_path.is_empty() && entries(search_path).any(is_driver),
             chain,
             system,
@@ -226,7 +226,7 @@ impl Systems {
 }
 
 fn look(path: &Path, source: &Source, options: &Options, systems: &Systems) -> Result<Option<Seen>, Error> {
-    let Ok(image) = Image::parse(source.bytes())? else { return Ok(None) };
+    let Ok(image) = ParseError::apart(Image::parse(source.bytes()))? else { return Ok(None) };
     let Some(header) = Header::read(source.bytes()) else { return Ok(None) };
     let mut warnings = Vec::new();
     let opens = image.imports_any(&OPENERS);

@@ -4,16 +4,14 @@
 
 use std::collections::HashSet;
 
-use serde::Serialize;
-
 use crate::detect::dlopen_note::elements;
 use crate::detect::regions::regions;
 use crate::detect::{Depth, DriverNames, EvidenceKind, detect};
 use crate::elf::{FileOffset, Image};
 
 /// Why a name is believed to be opened, the best reason first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "cli", derive(serde::Serialize), serde(rename_all = "kebab-case"))]
 pub enum Reason {
     /// The dlopen note declares it.
     Declared,

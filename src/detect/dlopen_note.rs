@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use object::elf;
 use serde::Deserialize;
-use serde::de::{Deserializer, IgnoredAny, SeqAccess, Visitor};
+use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::{DriverNames, Evidence, EvidenceKind, MOST};
 use crate::elf::{FileOffset, Image, Notes};
@@ -23,14 +23,12 @@ const LONGEST_NAME: usize = 4095;
 const LONGEST_TEXT: usize = 1000;
 
 /// One element of the note.
-#[derive(Debug, Clone, Deserialize)]
+#[cfg_attr(not(feature = "files"), allow(dead_code, reason = "who asks for all of it, is `audit` alone"))]
+#[derive(Debug, Clone)]
 pub(crate) struct Declared {
-    #[serde(deserialize_with = "sonames")]
     pub(crate) soname: Vec<String>,
     /// `required`, `recommended` or `suggested`.
-    #[serde(default, deserialize_with = "text")]
     pub(crate) priority: Option<String>,
-    #[serde(default, deserialize_with = "text")]
     pub(crate) description: Option<String>,
 }
 
@@ -90,6 +88,39 @@ fn read(desc: &[u8]) -> serde_json::Result<List<Declared>> {
     serde_json::from_slice(desc.get(..end).unwrap_or_default())
 }
 
+// By hand: a derive would be the only procedural macro that the pure part needs.
+impl<'de> Deserialize<'de> for Declared {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(DeclaredVisitor)
+    }
+}
+
+struct DeclaredVisitor;
+
+impl<'de> Visitor<'de> for DeclaredVisitor {
+    type Value = Declared;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("an object with \"soname\"")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Declared, A::Error> {
+        let (mut soname, mut priority, mut description) = (None, None, None);
+        while let Some(key) = map.next_key::<String>()? {
+            match key.as_str() {
+                "soname" => soname = Some(map.next_value::<List<String>>()?.kept),
+                "priority" => priority = map.next_value::<Option<String>>()?.map(shortened),
+                "description" => description = map.next_value::<Option<String>>()?.map(shortened),
+                _ => drop(map.next_value::<IgnoredAny>()?),
+            }
+        }
+        let mut soname = soname.ok_or_else(|| serde::de::Error::missing_field("soname"))?;
+        // What can be opened.
+        soname.retain(|name| name.len() <= LONGEST_NAME);
+        Ok(Declared { soname, priority, description })
+    }
+}
+
 /// A list of which no more is kept than a report has room for.
 struct List<T> {
     kept: Vec<T>,
@@ -145,26 +176,15 @@ impl<'de, T: Deserialize<'de> + Weigh> Visitor<'de> for ListVisitor<T> {
     }
 }
 
-/// Names that can be opened.
-fn sonames<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
-    let mut names = List::<String>::deserialize(deserializer)?.kept;
-    names.retain(|name| name.len() <= LONGEST_NAME);
-    Ok(names)
-}
-
 /// Text, cut where it is too long to be shown.
-fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    let text = Option::<String>::deserialize(deserializer)?;
-    Ok(text.map(|mut text| {
-        if let Some(end) =
-            (0..=LONGEST_TEXT).rev().find(|end| text.is_char_boundary(*end)).filter(|_| text.len() > LONGEST_TEXT)
-        {
-            text.truncate(end);
-            text.push('…');
-        }
-        text.shrink_to_fit();
-        text
-    }))
+fn shortened(mut text: String) -> String {
+    if text.len() > LONGEST_TEXT {
+        let end = (0..=LONGEST_TEXT).rev().find(|end| text.is_char_boundary(*end));
+        text.truncate(end.unwrap_or(0));
+        text.push('…');
+    }
+    text.shrink_to_fit();
+    text
 }
 
 /// Name, place and alignment of the note sections; without section headers, of the `PT_NOTE` segments.

@@ -1,6 +1,16 @@
 //! Why we believe that a file loads the GPU driver.
 //!
 //! Pure: an image in, evidence out. Each kind of evidence is a file; [`detect`] asks them from the cheapest on.
+//!
+//! ```
+//! # let file = std::fs::read("testdata/prebuilt/x86_64/libopens.so").unwrap();
+//! # let image = driver_runpath::elf::Image::parse(&file).unwrap();
+//! use driver_runpath::detect::{Depth, DriverNames, detect};
+//!
+//! for evidence in detect(&image, &DriverNames::default(), Depth::All).evidence {
+//!     println!("{} in {} at {}", evidence.what, evidence.place, evidence.offset);
+//! }
+//! ```
 
 pub(crate) mod dlopen_note;
 mod entry_points;
@@ -13,8 +23,6 @@ pub(crate) mod regions;
 mod strings;
 mod vectors;
 mod wide;
-
-use serde::Serialize;
 
 use crate::elf::{FileOffset, Image};
 pub use names::{DriverNames, Group};
@@ -29,8 +37,18 @@ const MOST: usize = 1000;
 pub(crate) const OPENERS: [&[u8]; 2] = [b"dlopen", b"dlmopen"];
 
 /// A kind of evidence.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "kebab-case")]
+///
+/// ```
+/// # let file = std::fs::read("testdata/prebuilt/x86_64/libopens.so").unwrap();
+/// # let image = driver_runpath::elf::Image::parse(&file).unwrap();
+/// use driver_runpath::detect::{Depth, DriverNames, EvidenceKind, detect};
+///
+/// let found = detect(&image, &DriverNames::default(), Depth::All);
+/// assert_eq!(found.evidence[0].kind, EvidenceKind::Soname);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "cli", derive(serde::Serialize), serde(rename_all = "kebab-case"))]
+#[non_exhaustive]
 pub enum EvidenceKind {
     /// A `DT_NEEDED` entry names a driver library.
     Needed,
@@ -47,7 +65,17 @@ pub enum EvidenceKind {
 }
 
 /// One reason to believe that a file loads the driver: what, and where.
+///
+/// ```
+/// # let file = std::fs::read("testdata/prebuilt/x86_64/libopens.so").unwrap();
+/// # let image = driver_runpath::elf::Image::parse(&file).unwrap();
+/// # use driver_runpath::detect::{Depth, DriverNames, detect};
+/// let found = detect(&image, &DriverNames::default(), Depth::First);
+/// let evidence = &found.evidence[0];
+/// assert_eq!((&evidence.what[..], &evidence.place[..], evidence.offset.0), ("libcuda.so.1", ".rodata", 0x2000));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Evidence {
     /// The kind.
     pub kind: EvidenceKind,
@@ -60,7 +88,16 @@ pub struct Evidence {
 }
 
 /// How much evidence is wanted.
+///
+/// ```
+/// # let file = std::fs::read("testdata/prebuilt/x86_64/libopens.so").unwrap();
+/// # let image = driver_runpath::elf::Image::parse(&file).unwrap();
+/// # use driver_runpath::detect::{Depth, DriverNames, detect};
+/// let (names, first, all) = (DriverNames::default(), Depth::First, Depth::All);
+/// assert!(detect(&image, &names, first).evidence.len() <= detect(&image, &names, all).evidence.len());
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Depth {
     /// Stop at the first piece that decides; read nothing where the file can open nothing.
     First,
@@ -71,7 +108,16 @@ pub enum Depth {
 }
 
 /// What was found in one file.
+///
+/// ```
+/// # let file = std::fs::read("testdata/prebuilt/x86_64/libopens.so").unwrap();
+/// # let image = driver_runpath::elf::Image::parse(&file).unwrap();
+/// # use driver_runpath::detect::{Depth, DriverNames, detect};
+/// let found = detect(&image, &DriverNames::default(), Depth::First);
+/// assert!(found.opens && found.loads_driver() && !found.names_only());
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Detection {
     /// The evidence, `DT_NEEDED` first.
     pub evidence: Vec<Evidence>,
@@ -96,6 +142,14 @@ impl Detection {
 }
 
 /// Looks for evidence in `image`.
+///
+/// ```
+/// # let file = std::fs::read("testdata/prebuilt/x86_64/libopens.so").unwrap();
+/// # let image = driver_runpath::elf::Image::parse(&file).unwrap();
+/// use driver_runpath::detect::{Depth, DriverNames, detect};
+///
+/// assert!(detect(&image, &DriverNames::default(), Depth::First).loads_driver());
+/// ```
 pub fn detect(image: &Image<'_>, names: &DriverNames, depth: Depth) -> Detection {
     let (evidence, is_all) = needed::needed(image, names);
     let mut found = Detection { evidence, ..Detection::default() };

@@ -61,13 +61,29 @@ const GRAPHICS_ANCHORS: [&str; 6] =
     ["libvulkan_", "libze_intel_", "libMesaOpenCL", "libRusticlOpenCL", "libamdocl64", "libigdrcl"];
 
 /// A further, named set of driver libraries.
+///
+/// ```
+/// use driver_runpath::detect::{DriverNames, Group};
+///
+/// let names = DriverNames::default().with(Group::Graphics);
+/// assert!(names.is_driver_soname(b"libvulkan_radeon.so"));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Group {
     /// What libglvnd and the loaders of Vulkan, OpenCL, VA-API, VDPAU and Level Zero look for.
     Graphics,
 }
 
 /// Which SONAMEs count as driver libraries.
+///
+/// ```
+/// use driver_runpath::detect::DriverNames;
+///
+/// let names = DriverNames::new(["libmydriver.so".to_owned()]);
+/// assert!(names.is_driver_soname(b"libcuda.so.1") && names.is_driver_soname(b"libmydriver.so.3"));
+/// assert!(!names.is_driver_soname(b"libcudart.so.12"));
+/// ```
 #[derive(Debug, Clone, Default)]
 pub struct DriverNames {
     further: Vec<Vec<u8>>,

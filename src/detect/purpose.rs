@@ -3,13 +3,21 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use serde::Serialize;
-
 use super::Detection;
 
 /// An interface of the driver.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "kebab-case")]
+///
+/// ```
+/// # let file = std::fs::read("testdata/prebuilt/x86_64/libopens.so").unwrap();
+/// # let image = driver_runpath::elf::Image::parse(&file).unwrap();
+/// use driver_runpath::detect::{Depth, DriverNames, Purpose, detect};
+///
+/// let found = detect(&image, &DriverNames::default(), Depth::All);
+/// assert!(found.purposes().into_iter().eq([Purpose::Cuda]));
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "cli", derive(serde::Serialize), serde(rename_all = "kebab-case"))]
+#[non_exhaustive]
 pub enum Purpose {
     /// CUDA.
     Cuda,
@@ -20,7 +28,7 @@ pub enum Purpose {
     /// OptiX: ray tracing.
     Optix,
     /// OpenCL.
-    #[serde(rename = "opencl")]
+    #[cfg_attr(feature = "cli", serde(rename = "opencl"))]
     OpenCl,
     /// Vendor libraries of OpenGL, EGL and Vulkan.
     Graphics,

@@ -21,6 +21,7 @@ pub struct Field {
 /// Sizes of the ELF structs of one class and the fields that an editor changes.
 #[derive(Debug)]
 #[allow(missing_docs)] // the names are the specification's
+#[non_exhaustive]
 pub struct Layout {
     pub word: u8,
     pub ehdr_size: u64,
@@ -109,6 +110,7 @@ impl Class for FileHeader64<E> {
 
 /// Layout and byte order of one file: reads and makes the bytes of single fields.
 #[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
 pub struct Encoding {
     /// Field places of the file's class.
     pub layout: &'static Layout,

@@ -12,11 +12,23 @@ use super::sections::{Section, SectionTable};
 use super::space::{FileOffset, Vaddr, overlap};
 use super::strings::{StringTable, string_at};
 use super::symbols::SymbolTable;
-use super::{MAGIC, Malformed, NotCandidate};
+use super::{MAGIC, Malformed, NotCandidate, ParseError};
+use crate::decide::{Current, Tag};
 
 /// One entry of the program header table (gABI, "Program Header"). Sizes and alignment are in bytes.
+///
+/// ```
+/// # let file = std::fs::read("testdata/prebuilt/x86_64/libopens.so").unwrap();
+/// # let image = driver_runpath::elf::Image::parse(&file).unwrap();
+/// use driver_runpath::object::elf::PF_X;
+///
+/// let (_, code) = image.loads().find(|(_, load)| load.has(PF_X)).ok_or("no code")?;
+/// assert_eq!((code.vaddr.0, code.filesz), (0x1000, 0x131));
+/// # Ok::<(), &str>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs)] // the names are the specification's
+#[non_exhaustive]
 pub struct Segment {
     pub kind: elf::ProgramType,
     pub flags: elf::ProgramFlags,
@@ -56,6 +68,14 @@ impl Segment {
 }
 
 /// One entry of `.dynamic` (gABI, "Dynamic Section").
+///
+/// ```
+/// # let file = std::fs::read("testdata/prebuilt/x86_64/libopens.so").unwrap();
+/// # let image = driver_runpath::elf::Image::parse(&file).unwrap();
+/// use driver_runpath::object::elf::DT_NEEDED;
+///
+/// assert_eq!(image.dynamic.entries.iter().filter(|entry| entry.tag == DT_NEEDED).count(), 1);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub struct DynamicEntry {
@@ -64,7 +84,16 @@ pub struct DynamicEntry {
 }
 
 /// `.dynamic`, up to its first `DT_NULL`.
+///
+/// ```
+/// # let file = std::fs::read("testdata/prebuilt/x86_64/libopens.so").unwrap();
+/// # let image = driver_runpath::elf::Image::parse(&file).unwrap();
+/// use driver_runpath::object::elf::DT_RUNPATH;
+///
+/// assert!(image.dynamic.value(DT_RUNPATH).is_none() && image.dynamic.has_spare());
+/// ```
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct DynamicTable {
     /// The entries before the first `DT_NULL`.
     pub entries: Vec<DynamicEntry>,
@@ -119,8 +148,18 @@ impl DynamicTable {
 }
 
 /// File header, program headers and section headers, before `.dynamic` is known.
+///
+/// ```
+/// use driver_runpath::elf::Headers;
+/// use driver_runpath::object::elf::EM_X86_64;
+///
+/// let headers = Headers::read(&std::fs::read("testdata/prebuilt/x86_64/libopens.so")?)?;
+/// assert_eq!((headers.machine, headers.segments.len()), (EM_X86_64, 9));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone)]
 #[allow(missing_docs)]
+#[non_exhaustive]
 pub struct Headers {
     pub encoding: Encoding,
     pub file_type: elf::FileType,
@@ -133,7 +172,17 @@ pub struct Headers {
 }
 
 /// A dynamic ELF file: its bytes and its tables.
+///
+/// ```
+/// use driver_runpath::elf::Image;
+///
+/// let file = std::fs::read("testdata/prebuilt/x86_64/libopens.so")?;
+/// let image = Image::parse(&file)?;
+/// assert_eq!((image.search_path(), image.interpreter(), image.end_of_image()), (None, None, image.file_end()));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Image<'data> {
     /// The whole file.
     pub data: &'data [u8],
@@ -154,43 +203,43 @@ impl Deref for Image<'_> {
 }
 
 impl<'data> Image<'data> {
-    /// Reads the tables of a file.
-    ///
-    /// The inner error is a file that can never have a search path.
+    /// Reads the tables of a file that can have a search path.
     ///
     /// # Errors
-    /// [`Malformed`] where a table that the loader needs lies outside the file or contradicts another.
-    pub fn parse(data: &'data [u8]) -> Result<Result<Self, NotCandidate>, Malformed> {
-        Ok(Self::parse_unless(data, ruled_out_by_headers)?.and_then(|image| match image.ruled_out() {
-            Some(reason) => Err(reason),
+    /// [`ParseError::NotCandidate`] for one that never has any; [`ParseError::Malformed`] where a table that the loader
+    /// needs lies outside the file or contradicts another.
+    pub fn parse(data: &'data [u8]) -> Result<Self, ParseError> {
+        let image = Self::parse_unless(data, ruled_out_by_headers)?;
+        match image.ruled_out() {
+            Some(reason) => Err(reason.into()),
             None => Ok(image),
-        }))
+        }
     }
 
     /// Reads the tables of any file that has a dynamic table, also of those that must not be given a search path.
     ///
     /// # Errors
     /// As [`Self::parse`].
-    pub fn read(data: &'data [u8]) -> Result<Result<Self, NotCandidate>, Malformed> {
+    pub fn read(data: &'data [u8]) -> Result<Self, ParseError> {
         Self::parse_unless(data, unreadable)
     }
 
     /// Why the file must not be given a search path, if it must not.
     pub fn ruled_out(&self) -> Option<NotCandidate> {
-        let soname = self.strings_of(elf::DT_SONAME).last();
-        ruled_out_by_headers(&self.headers).or_else(|| ruled_out_by_dynamic(&self.headers, &self.dynamic, soname))
+        ruled_out_by_headers(&self.headers)
+            .or_else(|| ruled_out_by_dynamic(&self.headers, &self.dynamic, self.soname()))
     }
 
     fn parse_unless(
         data: &'data [u8],
         ruled_out: impl Fn(&Headers) -> Option<NotCandidate>,
-    ) -> Result<Result<Self, NotCandidate>, Malformed> {
+    ) -> Result<Self, ParseError> {
         if !data.starts_with(&MAGIC) {
-            return Ok(Err(NotCandidate::NotElf));
+            return Err(NotCandidate::NotElf.into());
         }
         let headers = Headers::read(data)?;
         if let Some(reason) = ruled_out(&headers) {
-            return Ok(Err(reason));
+            return Err(reason.into());
         }
         check_loads(&headers, data.len() as u64)?;
         let dynamic = match headers.encoding.layout.word {
@@ -199,7 +248,7 @@ impl<'data> Image<'data> {
         };
         let strings = StringTable::find(&headers, &dynamic)?;
         let symbols = SymbolTable::find(&headers, &dynamic, data);
-        Ok(Ok(Self { data, headers, dynamic, strings, symbols }))
+        Ok(Self { data, headers, dynamic, strings, symbols })
     }
 
     /// The string at `offset` of the dynamic string table.
@@ -210,6 +259,48 @@ impl<'data> Image<'data> {
     /// The strings of all entries with `tag`, in their order.
     pub fn strings_of(&self, tag: elf::DynamicTag) -> impl Iterator<Item = &'data [u8]> {
         self.dynamic.entries.iter().filter(move |entry| entry.tag == tag).filter_map(|entry| self.string(entry.value))
+    }
+
+    /// The search path that loaders go by, and its tag: `DT_RUNPATH`, else `DT_RPATH`. An entry whose string cannot be
+    /// read counts as empty.
+    pub fn search_path(&self) -> Option<(Tag, &'data [u8])> {
+        [Tag::Runpath, Tag::Rpath].into_iter().find_map(|tag| Some((tag, self.path_of(tag)?)))
+    }
+
+    /// The values of both tags.
+    pub fn search_paths(&self) -> Current {
+        let path = |tag| self.path_of(tag).map(<[u8]>::to_vec);
+        Current { runpath: path(Tag::Runpath), rpath: path(Tag::Rpath) }
+    }
+
+    fn path_of(&self, tag: Tag) -> Option<&'data [u8]> {
+        let at = self.dynamic.value(tag.dynamic_tag())?;
+        Some(self.string(at).unwrap_or_default())
+    }
+
+    /// `DT_NEEDED`: the libraries that the file is linked to, in their order.
+    ///
+    /// ```
+    /// # let file = std::fs::read("testdata/prebuilt/x86_64/libopens.so").unwrap();
+    /// # use driver_runpath::elf::Image;
+    /// let image = Image::parse(&file)?;
+    /// assert_eq!(image.needed().collect::<Vec<_>>(), [b"libc.so.6"]);
+    /// assert_eq!((image.soname(), image.search_path()), (None, None));
+    /// # Ok::<(), driver_runpath::elf::ParseError>(())
+    /// ```
+    pub fn needed(&self) -> impl Iterator<Item = &'data [u8]> {
+        self.strings_of(elf::DT_NEEDED)
+    }
+
+    /// `DT_SONAME`: the name that others need the file by.
+    pub fn soname(&self) -> Option<&'data [u8]> {
+        self.strings_of(elf::DT_SONAME).last()
+    }
+
+    /// `PT_INTERP`: the loader that a program names, without its NUL.
+    pub fn interpreter(&self) -> Option<&'data [u8]> {
+        let segment = self.segments.iter().find(|segment| segment.kind == elf::PT_INTERP)?;
+        self.bytes(&segment.file_range())?.split(|&byte| byte == 0).next()
     }
 
     /// The bytes of a range of the file.
@@ -258,8 +349,8 @@ impl Headers {
         match data.get(4).copied().map(elf::FileClass) {
             Some(elf::ELFCLASS32) => Self::parse::<FileHeader32<Endianness>>(data),
             Some(elf::ELFCLASS64) => Self::parse::<FileHeader64<Endianness>>(data),
-            Some(other) => Err(Malformed::new(format!("unknown ELF class {}", other.0))),
-            None => Err(Malformed::new("the file ends within the ELF header")),
+            Some(other) => Err(Malformed::UnknownClass(other.0)),
+            None => Err(Malformed::CutOff),
         }
     }
 
@@ -270,7 +361,7 @@ impl Headers {
     }
 
     fn parse<H: Class>(data: &[u8]) -> Result<Self, Malformed> {
-        let malformed = |error: object::read::Error| Malformed::new(error.to_string());
+        let malformed = |error: object::read::Error| Malformed::Headers(error.to_string());
         let header = H::parse(data).map_err(malformed)?;
         let endian = header.endian().map_err(malformed)?;
         let word = |value: H::Word| -> u64 { value.into() };
@@ -378,50 +469,48 @@ const LARGEST_SEGMENT_TABLE: u64 = 0x1_0000;
 fn check_loads(headers: &Headers, file_len: u64) -> Result<(), Malformed> {
     let table = headers.segment_table_range();
     if table.end.checked_since(table.start).is_none_or(|size| size > LARGEST_SEGMENT_TABLE) {
-        return Err(Malformed::new(format!("{} program headers, more than Linux reads", headers.segments.len())));
+        return Err(Malformed::TooManySegments(headers.segments.len()));
     }
     let mut last: Option<&Segment> = None;
     for (index, load) in headers.loads() {
         let file_end = load.offset.checked_add(load.filesz).filter(|_| load.vaddr.checked_add(load.memsz).is_some());
         let Some(file_end) = file_end else {
-            return Err(Malformed::new(format!("segment {index} ends past 2^64")));
+            return Err(Malformed::SegmentPastEnd(index));
         };
         if file_end.0 > file_len {
-            return Err(Malformed::new(format!(
-                "segment {index} ends at {file_end}, the file at {file_len:#x}: truncated"
-            )));
+            return Err(Malformed::Truncated { segment: index, end: file_end, len: file_len });
         }
         if load.filesz > load.memsz {
-            return Err(Malformed::new(format!("segment {index} has more bytes in the file than in memory")));
+            return Err(Malformed::SegmentTooSmall(index));
         }
         if last.is_some_and(|last| load.vaddr < last.vaddr || overlap(&last.addresses(), &load.addresses())) {
-            return Err(Malformed::new(format!("segment {index} is not behind the one before it")));
+            return Err(Malformed::SegmentOrder(index));
         }
         last = Some(load);
     }
     if last.is_none() {
-        return Err(Malformed::new("no PT_LOAD"));
+        return Err(Malformed::NoLoad);
     }
     Ok(())
 }
 
 fn parse_dynamic<H: Class>(headers: &Headers, data: &[u8]) -> Result<DynamicTable, Malformed> {
     let found = headers.segments.iter().enumerate().find(|(_, segment)| segment.kind == elf::PT_DYNAMIC);
-    let Some((segment, place)) = found else { return Err(Malformed::new("no PT_DYNAMIC")) };
+    let Some((segment, place)) = found else { return Err(Malformed::NoDynamic) };
     // The loader goes by the address, other programs by the offset: where they differ, no edit could serve both.
     let mapped = headers.file_range_of(place.vaddr, place.filesz);
     if mapped != Some(place.file_range()) {
-        return Err(Malformed::new("PT_DYNAMIC's address and file offset do not name the same bytes"));
+        return Err(Malformed::TwoDynamics);
     }
-    let bytes = slice(data, &place.file_range()).ok_or_else(|| Malformed::new("PT_DYNAMIC lies outside the file"))?;
+    let bytes = slice(data, &place.file_range()).ok_or(Malformed::DynamicUnreadable)?;
     let capacity = bytes.len() / usize::try_from(headers.encoding.layout.dyn_size).unwrap_or(usize::MAX).max(1);
-    let (entries, _) = object::pod::slice_from_bytes::<H::Dyn>(bytes, capacity)
-        .map_err(|()| Malformed::new("PT_DYNAMIC cannot be read"))?;
+    let (entries, _) =
+        object::pod::slice_from_bytes::<H::Dyn>(bytes, capacity).map_err(|()| Malformed::DynamicUnreadable)?;
     let endian = headers.encoding.endian;
     let mut all = entries.iter().map(|entry| DynamicEntry { tag: entry.tag(endian), value: entry.val(endian) });
     let entries: Vec<DynamicEntry> = all.by_ref().take_while(|entry| entry.tag != elf::DT_NULL).collect();
     if entries.len() == capacity {
-        return Err(Malformed::new("the dynamic table has no DT_NULL at its end"));
+        return Err(Malformed::DynamicWithoutEnd);
     }
     // The first DT_NULL, which ended `entries`, and those right behind it.
     let nulls = all.take_while(|entry| entry.tag == elf::DT_NULL).count().saturating_add(1);

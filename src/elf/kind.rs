@@ -7,8 +7,16 @@ use object::elf;
 use super::image::{DynamicTable, Headers};
 
 /// Why a file is never given a search path.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
-#[serde(rename_all = "kebab-case")]
+///
+/// ```
+/// use driver_runpath::elf::{Image, NotCandidate, ParseError};
+///
+/// let error = Image::parse(b"#!/bin/sh").unwrap_err();
+/// assert_eq!(error, ParseError::NotCandidate(NotCandidate::NotElf));
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "cli", derive(serde::Serialize), serde(rename_all = "kebab-case"))]
+#[non_exhaustive]
 pub enum NotCandidate {
     /// No ELF magic.
     NotElf,

@@ -10,8 +10,18 @@ use super::class::Class;
 use super::space::{FileOffset, Vaddr};
 
 /// One entry of the section header table (gABI, "Section Header").
+///
+/// ```
+/// # let file = std::fs::read("testdata/prebuilt/x86_64/libopens.so").unwrap();
+/// # let image = driver_runpath::elf::Image::parse(&file).unwrap();
+/// let data = image.sections.iter().find(|section| image.section_name(section) == b".rodata").ok_or("no .rodata")?;
+/// assert!(data.is_alloc());
+/// assert_eq!(data.file_range().and_then(|range| image.bytes(&range)), Some(&b"libcuda.so.1\0"[..]));
+/// # Ok::<(), &str>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs)]
+#[non_exhaustive]
 pub struct Section {
     pub name: u32,
     pub kind: elf::SectionType,
@@ -39,7 +49,14 @@ impl Section {
 }
 
 /// The section header table, empty where the file has none or one that cannot be read.
+///
+/// ```
+/// # let file = std::fs::read("testdata/prebuilt/x86_64/libopens.so").unwrap();
+/// # let image = driver_runpath::elf::Image::parse(&file).unwrap();
+/// assert_eq!((image.sections.len(), image.sections.damage()), (26, None));
+/// ```
 #[derive(Debug, Clone, Default)]
+#[non_exhaustive]
 pub struct SectionTable {
     entries: Vec<Section>,
     /// Where the table lies; `None` where there is none.

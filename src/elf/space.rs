@@ -46,11 +46,23 @@ macro_rules! position {
 
 position! {
     /// A position in the file, in bytes from its start.
+    ///
+    /// ```
+    /// use driver_runpath::elf::FileOffset;
+    ///
+    /// assert_eq!(FileOffset(0x1001).checked_round_up(0x1000), Some(FileOffset(0x2000)));
+    /// ```
     FileOffset
 }
 
 position! {
     /// A virtual address as the file has it, before the loader adds its base.
+    ///
+    /// ```
+    /// use driver_runpath::elf::Vaddr;
+    ///
+    /// assert_eq!(Vaddr(0x1fff).round_down(0x1000).to_string(), "0x1000");
+    /// ```
     Vaddr
 }
 

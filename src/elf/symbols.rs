@@ -9,7 +9,17 @@ use super::image::{DynamicTable, Headers};
 use super::space::{FileOffset, Vaddr};
 
 /// The table that `DT_SYMTAB` names.
+///
+/// ```
+/// # let file = std::fs::read("testdata/prebuilt/x86_64/libopens.so").unwrap();
+/// # let image = driver_runpath::elf::Image::parse(&file).unwrap();
+/// let symbols = image.symbols.as_ref().ok_or("no symbols")?;
+/// assert!(symbols.complete && image.symbol_names().count() == 7);
+/// assert!(image.imports_any(&[b"dlopen"]));
+/// # Ok::<(), &str>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct SymbolTable {
     /// Its bytes in the file.
     pub range: Range<FileOffset>,

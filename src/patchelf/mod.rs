@@ -15,19 +15,14 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
 
-use object::elf;
-
 use crate::Error;
-use crate::apply::Durability;
-use crate::decide::{Tag, entries};
-use crate::edit::{Done, Opened, Target, edit};
-use crate::elf::{Image, NotCandidate};
-use crate::facts::search_paths;
+use crate::decide::{Tag, appended, entries};
+use crate::edit::{Done, Editor, Foreign, OpenOptions, Protection, Target};
+use crate::elf::{Image, NotCandidate, ParseError};
 use crate::fix::TAKEN_BACK;
-use crate::place::Place;
 use crate::plan::{Change, NoteChange};
 use crate::report::printable;
-use crate::runpath::{appended, changes, shrunk};
+use crate::runpath::shrunk;
 
 pub use args::is_flag;
 use args::{Command, Edit, Request};
@@ -112,6 +107,13 @@ fn obey(command: Command, out: &mut impl Write, errors: &mut impl Write) -> Resu
     }
 }
 
+/// Patchelf writes to every file that it is given, whatever names that has.
+fn opening() -> OpenOptions {
+    let mut opening = OpenOptions::default();
+    (opening.protection, opening.foreign) = (Protection::none(), Foreign::Taken);
+    opening
+}
+
 /// One file.
 struct Job<'a, O, E> {
     request: &'a Request,
@@ -135,34 +137,32 @@ impl<O: Write, E: Write> Job<'_, O, E> {
     }
 
     fn work(&mut self) -> Result<(), Failure> {
-        let place = Place { path: self.file.to_owned(), root: None };
-        let name = place.look_up().map_err(Error::io("cannot open"))?;
-        let opened = if self.request.edit.is_some() || self.request.build_note {
-            Opened::locked(&name)?
+        let editor = if self.request.edit.is_some() || self.request.build_note {
+            Editor::open(self.file, &opening())?
         } else {
-            name.source()?.map(Opened::of).transpose()?
+            Editor::look(self.file, &opening())?
         };
-        let opened = opened.ok_or(Failure::Words("not an ELF executable"))?;
-        for warning in lint::lint_headers(opened.bytes()) {
+        let editor = editor.ok_or(Failure::Words("not an ELF executable"))?;
+        for warning in lint::lint_headers(editor.bytes()) {
             self.warn(warning);
         }
-        let image = match Image::read(opened.bytes()).map_err(Error::from)? {
+        let image = match ParseError::apart(Image::read(editor.bytes())).map_err(Error::from)? {
             Ok(image) => image,
-            Err(reason) => return self.without_dynamic_table(opened, reason),
+            Err(reason) => return self.without_dynamic_table(editor, reason),
         };
         for warning in lint::lint_image(&image) {
             self.warn(&warning);
         }
         self.print(&image)?;
         // What the edit leaves of the bytes that `image` knows is not said.
-        let needed: Vec<Vec<u8>> = image.strings_of(elf::DT_NEEDED).map(<[u8]>::to_vec).collect();
+        let needed: Vec<Vec<u8>> = image.needed().map(<[u8]>::to_vec).collect();
         let mut changes = self.changes(&image)?;
         let is_changed = !changes.is_empty();
         if self.request.build_note && !is_changed {
             changes = self.note_changes(&image)?;
         }
-        let target = self.request.output.as_deref().map_or(Target::InPlace, Target::Output);
-        let Done { edited, taken_back } = edit(opened, &changes, target, Durability::Process)?;
+        let target = self.request.output.as_deref().map_or(Target::Itself, Target::Output);
+        let Done { edited, taken_back, .. } = editor.commit(&changes, target)?;
         if taken_back {
             self.warn(TAKEN_BACK);
         }
@@ -181,7 +181,7 @@ impl<O: Write, E: Write> Job<'_, O, E> {
     }
 
     /// patchelf has nothing to say of a separate debug file, and leaves it as it is.
-    fn without_dynamic_table(&mut self, opened: Opened, reason: NotCandidate) -> Result<(), Failure> {
+    fn without_dynamic_table(&mut self, editor: Editor, reason: NotCandidate) -> Result<(), Failure> {
         let print = self.request.print;
         let asked = self.request.edit.is_some() || print.interpreter || print.soname || print.rpath || print.needed;
         match reason {
@@ -192,7 +192,7 @@ impl<O: Write, E: Write> Job<'_, O, E> {
             }
             NotCandidate::DebugFile => self.debug(format_args!("no dynamic section")),
             NotCandidate::Static if !asked => {}
-            NotCandidate::Static if lint::has_dynamic_section(opened.bytes()) => {
+            NotCandidate::Static if lint::has_dynamic_section(editor.bytes()) => {
                 self.warn("no loader finds its .dynamic, PT_DYNAMIC is missing; it is left as it is");
             }
             NotCandidate::Static => {
@@ -202,37 +202,34 @@ impl<O: Write, E: Write> Job<'_, O, E> {
             _ => return Err(Failure::Words("wrong ELF type")),
         }
         if let Some(output) = self.request.output.as_deref() {
-            edit(opened, &[], Target::Output(output), Durability::Process)?;
+            editor.commit(&[], Target::Output(output))?;
         }
         Ok(())
     }
 
     fn print(&mut self, image: &Image<'_>) -> Result<(), Failure> {
         if self.request.print.interpreter {
-            let place = image.segments.iter().find(|segment| segment.kind == elf::PT_INTERP);
-            let bytes = place.and_then(|segment| image.bytes(&segment.file_range()));
-            let name = bytes.and_then(|bytes| bytes.split(|&byte| byte == 0).next());
             const WORDS: &str = "cannot find section '.interp'. The input file is most likely statically linked";
-            self.line(name.ok_or(Failure::Words(WORDS))?)?;
+            self.line(image.interpreter().ok_or(Failure::Words(WORDS))?)?;
         }
         if self.request.print.soname {
-            match image.strings_of(elf::DT_SONAME).last() {
+            match image.soname() {
                 Some(name) => self.line(name)?,
                 None => self.debug(format_args!("no DT_SONAME found")),
             }
         }
         if self.request.print.rpath {
-            self.line(search_paths(image).effective().map_or(&b""[..], |(_, path)| path))?;
+            self.line(image.search_path().map_or(&b""[..], |(_, path)| path))?;
         }
         Ok(())
     }
 
     fn changes(&mut self, image: &Image<'_>) -> Result<Vec<Change>, Failure> {
-        let now = search_paths(image);
+        let now = image.search_paths();
         let old = now.effective().map(|(_, path)| path);
         let new = match (&self.request.edit, old) {
             (None, _) => return Ok(Vec::new()),
-            (Some(Edit::Remove), _) => return Ok(changes(&now, None, NoteChange::Drop)),
+            (Some(Edit::Remove), _) => return Ok(Change::between(&now, None, NoteChange::Drop)),
             (Some(Edit::Shrink), None) => Vec::new(),
             (Some(Edit::Shrink), Some(old)) => shrunk(old, image, &self.request.allowed_prefixes),
             (Some(Edit::Add(last)), old) => appended(old.unwrap_or_default(), last),
@@ -243,12 +240,8 @@ impl<O: Write, E: Write> Job<'_, O, E> {
         }
         let tag = if self.request.force_rpath { Tag::Rpath } else { Tag::Runpath };
         // patchelf drops a note at every edit; whoever wants one asks for it.
-        let changes = changes(&now, Some((tag, &new)), NoteChange::Drop);
+        let changes = Change::between(&now, Some((tag, &new)), NoteChange::Drop);
         if !changes.is_empty() {
-            let would_kill = |reason: &NotCandidate| *reason != NotCandidate::ForeignOsAbi;
-            if let Some(reason) = image.ruled_out().filter(would_kill) {
-                return Err(Failure::Error(Error::NotCandidate(reason)));
-            }
             self.debug(format_args!("new rpath is '{}'", String::from_utf8_lossy(&new)));
             if !new.is_empty() && entries(&new).any(<[u8]>::is_empty) {
                 self.warn("the new search path has an empty entry, which loaders take for the current directory");

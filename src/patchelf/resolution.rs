@@ -1,12 +1,8 @@
 //! `--build-resolution-cache`: the note that patchelf 0.19.3 writes for the file as it is now.
 
-use super::{Failure, Job};
-use crate::Error;
-use crate::apply::Durability;
-use crate::edit::{Opened, Target, edit};
+use super::{Failure, Job, opening};
+use crate::edit::{Editor, Target};
 use crate::elf::Image;
-use crate::facts::search_paths;
-use crate::place::Place;
 use crate::plan::{Change, NoteChange};
 use crate::resolution::{SECTION, ThisMachine, descriptor_for, find};
 use std::io::Write;
@@ -35,8 +31,8 @@ pub(super) fn outcome(image: &Image<'_>) -> Result<Outcome, Failure> {
     if !has_section(b".dynamic") || !has_section(b".dynstr") {
         return without("no dynamic section (statically linked?); no cache written");
     }
-    let now = search_paths(image);
-    let needs_any = image.strings_of(object::elf::DT_NEEDED).next().is_some();
+    let now = image.search_paths();
+    let needs_any = image.needed().next().is_some();
     let Some((tag, path)) = now.effective().filter(|(_, path)| needs_any && !path.is_empty()) else {
         return without("no DT_NEEDED entries or run path to resolve; no cache written");
     };
@@ -49,7 +45,7 @@ pub(super) fn outcome(image: &Image<'_>) -> Result<Outcome, Failure> {
         return if is_right { Ok(Outcome::Nothing(None)) } else { Err(Failure::Words(STALE)) };
     }
     debug_assert!(!has_section(SECTION));
-    Ok(Outcome::Write(Change { tag, path: Some(path.to_vec()), note: NoteChange::Write(descriptor) }))
+    Ok(Outcome::Write(Change::new(tag, path).with_note(NoteChange::Write(descriptor))))
 }
 
 impl<O: Write, E: Write> Job<'_, O, E> {
@@ -74,14 +70,9 @@ impl<O: Write, E: Write> Job<'_, O, E> {
 
     /// Writes the note into the file that the edit before has made.
     pub(super) fn build_note_in(&mut self, path: &Path) -> Result<(), Failure> {
-        let place = Place { path: path.to_owned(), root: None };
-        let name = place.look_up().map_err(Error::io("cannot open"))?;
-        let opened = Opened::locked(&name)?.ok_or(Failure::Words("not an ELF executable"))?;
-        let changes = {
-            let image = Image::read(opened.bytes()).map_err(Error::from)?.map_err(Error::NotCandidate)?;
-            self.note_changes(&image)?
-        };
-        edit(opened, &changes, Target::InPlace, Durability::Process)?;
+        let editor = Editor::open(path, &opening())?.ok_or(Failure::Words("not an ELF executable"))?;
+        let changes = self.note_changes(&editor.image()?)?;
+        editor.commit(&changes, Target::Itself)?;
         Ok(())
     }
 }

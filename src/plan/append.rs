@@ -10,10 +10,10 @@ use std::ops::Range;
 
 use object::elf;
 
-use super::NoFit;
 use super::draft::Draft;
 use super::packing::{Choice, Packing};
 use super::room::{Region, may_append};
+use super::{NoFit, Obstacle};
 
 use crate::elf::{FileOffset, Image, Section, Segment, Vaddr, overlap};
 
@@ -24,7 +24,7 @@ pub(super) fn attempt(draft: &mut Draft<'_, '_>) -> Result<(), NoFit> {
     let mut from = image.file_end();
     if slot == HeaderSlot::SectionTable {
         // In front of the new segment, which thus ends the file and can grow at a later run.
-        let past = || NoFit::new("file offset past 2^64");
+        let past = || NoFit::of(Obstacle::Field, "file offset past 2^64");
         let at = from.checked_round_up(u64::from(image.encoding.layout.word)).ok_or_else(past)?;
         let size = image.sections.place.as_ref().and_then(|place| place.end.checked_since(place.start));
         from = size.and_then(|size| at.checked_add(size)).ok_or_else(past)?;
@@ -138,7 +138,7 @@ impl NewSegment {
 /// The file offset `from`, behind all else, and the first free address behind all segments that is congruent to it. The
 /// file needs no padding to a page: a loader maps the page around.
 pub(super) fn new_segment(image: &Image<'_>, from: FileOffset) -> Result<NewSegment, NoFit> {
-    let past = || NoFit::new("no address left behind the last segment");
+    let past = || NoFit::of(Obstacle::Field, "no address left behind the last segment");
     let align = image.loads().map(|(_, load)| image.page_size_of(load).max(load.align)).max().unwrap_or(0x1000);
     if !align.is_power_of_two() {
         return Err(NoFit::new("a p_align that is no power of two"));

@@ -11,10 +11,10 @@ use std::ops::Range;
 
 use object::elf;
 
-use super::NoFit;
 use super::draft::Draft;
 use super::packing::{Choice, Packing};
 use super::room::{Region, may_append, unused_prefix};
+use super::{NoFit, Obstacle};
 use crate::elf::{FileOffset, Image, Section, Segment, Vaddr, overlap};
 
 /// A `.bss` of more bytes than this stays without file bytes.
@@ -46,7 +46,7 @@ struct Tail {
 
 fn plan_for(draft: &Draft<'_, '_>, index: usize, load: &Segment) -> Result<(Packing, Tail), NoFit> {
     let image = draft.image;
-    let past = || NoFit::new("file offset past 2^64");
+    let past = || NoFit::of(Obstacle::Field, "file offset past 2^64");
     if load.memsz.saturating_sub(load.filesz) > MOST {
         return Err(NoFit::new(".bss is too large to get bytes in the file"));
     }
@@ -82,7 +82,7 @@ fn plan_for(draft: &Draft<'_, '_>, index: usize, load: &Segment) -> Result<(Pack
 
 /// Gives everything in `taken` a place at the end of the file.
 fn move_tail(image: &Image<'_>, taken: &Range<FileOffset>) -> Result<Tail, NoFit> {
-    let past = || NoFit::new("file offset past 2^64");
+    let past = || NoFit::of(Obstacle::Field, "file offset past 2^64");
     let mut tail = Tail { sections: Vec::new(), section_table: None, cleared_until: taken.end };
     let mut end = image.file_end().max(taken.end);
     for (index, section) in image.sections.iter().enumerate() {
@@ -126,7 +126,7 @@ fn check_gaps(image: &Image<'_>, cleared: &Range<FileOffset>, tail: &Tail) -> Re
     for range in claimed {
         let gap = range.start.min(image.file_end()).checked_since(from).unwrap_or(0);
         if unused_prefix(image, from, gap) != Some(gap) {
-            return Err(NoFit::new("bytes behind the segment belong to no section"));
+            return Err(NoFit::of(Obstacle::Unknown, "bytes behind the segment belong to no section"));
         }
         from = from.max(range.end);
     }
@@ -142,7 +142,7 @@ fn install(
 ) -> Result<(), NoFit> {
     let image = draft.image;
     let layout = image.encoding.layout;
-    let past = || NoFit::new("file offset past 2^64");
+    let past = || NoFit::of(Obstacle::Field, "file offset past 2^64");
     for (section, at) in &tail.sections {
         let range = image.sections.get(*section).and_then(Section::file_range).ok_or_else(past)?;
         draft.copy(range.clone(), *at, "a section that no loader reads");

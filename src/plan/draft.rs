@@ -13,7 +13,7 @@ use object::elf;
 
 use super::dynamic::{EntryFor, copy_len};
 use super::liveness::Liveness;
-use super::{Change, Content, Edit, Move, NoFit, NoteOutcome, Plan, Rung, Step};
+use super::{Change, Content, Edit, Move, NoFit, NoteOutcome, Obstacle, Original, Plan, Rung, Step};
 use crate::decide::Tag;
 use crate::elf::class::Field;
 use crate::elf::{DynamicEntry, FileOffset, Image, Section, Vaddr, overlap};
@@ -46,7 +46,7 @@ pub(super) struct Draft<'i, 'data> {
 
 /// Why a table cannot be edited; each is a number that does not fit its field.
 fn does_not_fit(what: &str) -> NoFit {
-    NoFit::new(format!("{what} does not fit its field"))
+    NoFit::of(Obstacle::Field, format!("{what} does not fit its field"))
 }
 
 impl<'i, 'data> Draft<'i, 'data> {
@@ -68,7 +68,7 @@ impl<'i, 'data> Draft<'i, 'data> {
         }
     }
 
-    pub(super) fn finish(self, rung: Rung, note: NoteOutcome) -> Plan {
+    pub(super) fn finish(self, rung: Rung, note: NoteOutcome) -> Plan<'data> {
         Plan {
             rung,
             entry: self.entry,
@@ -77,6 +77,7 @@ impl<'i, 'data> Draft<'i, 'data> {
             moves: self.moves,
             note,
             change: self.change.clone(),
+            original: Original(self.image.data),
         }
     }
 

@@ -8,12 +8,21 @@
 
 use object::elf;
 
-use super::NoFit;
 use super::room::{segment_of_strings, within};
+use super::{NoFit, Obstacle};
 use crate::elf::{Image, Vaddr, overlap};
 
 /// Where the entry for a first search path comes from.
+///
+/// ```
+/// # let file = std::fs::read("testdata/prebuilt/x86_64/libopens.so").unwrap();
+/// # let image = driver_runpath::elf::Image::parse(&file).unwrap();
+/// # use driver_runpath::{decide::Tag, plan::{Change, plan}};
+/// # let plan = plan(&image, &Change::new(Tag::Runpath, "/run/opengl-driver/lib")).unwrap();
+/// assert_eq!(plan.entry, driver_runpath::plan::EntryFor::Spare);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum EntryFor {
     /// There is one already, or a spare `DT_NULL`.
     Spare,
@@ -63,7 +72,9 @@ const NULLS: usize = 5;
 /// The bytes of `.dynamic` for a new place: the same entries, and `DT_NULL` ones behind them. Never shorter than it was.
 pub(super) fn copy_for(image: &Image<'_>, addr: Vaddr) -> Result<Vec<u8>, NoFit> {
     let encoding = &image.encoding;
-    let word = |value: u64| encoding.bytes(value, encoding.layout.word).ok_or_else(|| NoFit::new("d_val is too large"));
+    let word = |value: u64| {
+        encoding.bytes(value, encoding.layout.word).ok_or_else(|| NoFit::of(Obstacle::Field, "d_val is too large"))
+    };
     let mut bytes = Vec::new();
     for entry in &image.dynamic.entries {
         // Relative to its own entry, which goes by the same distance as the table.
@@ -76,7 +87,7 @@ pub(super) fn copy_for(image: &Image<'_>, addr: Vaddr) -> Result<Vec<u8>, NoFit>
         bytes.extend(word(encoding.word(entry.tag.0))?);
         bytes.extend(word(value)?);
     }
-    let len = usize::try_from(copy_len(image)).map_err(|_| NoFit::new(".dynamic is too large"))?;
+    let len = usize::try_from(copy_len(image)).map_err(|_| NoFit::of(Obstacle::Field, ".dynamic is too large"))?;
     bytes.resize(len.max(bytes.len()), 0);
     Ok(bytes)
 }

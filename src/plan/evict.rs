@@ -5,13 +5,13 @@
 //! segment's sizes, the `DT_*` entries, then the bytes behind `.dynstr`, `DT_STRSZ`, the tag. Safe because the tables are
 //! named at their new place before their old bytes are written over. The file does not grow.
 
-use super::NoFit;
 use super::draft::Draft;
 use super::dynamic::copy_len;
 use super::movable::{Block, blocks};
 use super::packing::{Choice, Packing};
 use super::room::{read_only_slack, segment_of_strings, writable_room};
 use super::slack::is_writable_today;
+use super::{NoFit, Obstacle};
 use crate::elf::{FileOffset, Image};
 
 pub(super) fn attempt(draft: &mut Draft<'_, '_>) -> Result<(), NoFit> {
@@ -37,10 +37,10 @@ pub(super) fn find(draft: &Draft<'_, '_>) -> Result<Packing, NoFit> {
 pub(super) fn choose(draft: &Draft<'_, '_>) -> Result<Vec<Block>, NoFit> {
     let image = draft.image;
     if image.strings.section.is_none() {
-        return Err(NoFit::new("no section header says what lies behind .dynstr"));
+        return Err(NoFit::of(Obstacle::Unknown, "no section header says what lies behind .dynstr"));
     }
     let strings_end = image.strings.range.end;
-    let past = || NoFit::new("file offset past 2^64");
+    let past = || NoFit::of(Obstacle::Field, "file offset past 2^64");
     let needed_end = strings_end.checked_add(draft.new_string().len() as u64).ok_or_else(past)?;
     let (_, load) = segment_of_strings(image).ok_or_else(|| NoFit::new("no segment maps .dynstr"))?;
     let held_end = load.file_range().end;
@@ -67,6 +67,6 @@ fn check_unclaimed(image: &Image<'_>, from: FileOffset, to: FileOffset) -> Resul
     let padding = if from < to { image.bytes(&(from..to)) } else { Some(&[][..]) };
     match padding {
         Some(bytes) if bytes.iter().all(|&byte| byte == 0) => Ok(()),
-        _ => Err(NoFit::new("bytes behind .dynstr belong to no section")),
+        _ => Err(NoFit::of(Obstacle::Unknown, "bytes behind .dynstr belong to no section")),
     }
 }

@@ -13,13 +13,13 @@ use std::ops::Range;
 
 use object::elf;
 
-use super::NoFit;
 use super::append::{NewSegment, fill_header, grow_table, new_segment};
 use super::draft::Draft;
 use super::movable::{Block, blocks, moved, place_sections, redirect};
 use super::new_note::NewNote;
 use super::packing::{Choice, Packing};
 use super::room::may_append;
+use super::{NoFit, Obstacle};
 use crate::elf::{FileOffset, Vaddr};
 use crate::elf::{Image, Segment};
 
@@ -42,13 +42,16 @@ fn attempt_with(draft: &mut Draft<'_, '_>, segment: &NewSegment, note: Option<&N
     let layout = image.encoding.layout;
     let added = if note.is_some() { 2 } else { 1 };
     if image.sections.is_empty() {
-        return Err(NoFit::new("without section headers, what lies behind the program header table is not known"));
+        return Err(NoFit::of(
+            Obstacle::Unknown,
+            "without section headers, what lies behind the program header table is not known",
+        ));
     }
     let borrowed = header_to_borrow(image).ok_or_else(|| NoFit::new("no program header that can be borrowed"))?;
     let table_end = image.segment_table_range().end;
     let needed_end = table_end
         .checked_add(layout.phdr_size.saturating_mul(added))
-        .ok_or_else(|| NoFit::new("file offset past 2^64"))?;
+        .ok_or_else(|| NoFit::of(Obstacle::Field, "file offset past 2^64"))?;
     let first = image.loads().find(|(_, load)| load.file_range().contains(&image.segment_table));
     let Some((_, first)) = first.filter(|(_, load)| needed_end <= load.file_range().end) else {
         return Err(NoFit::new("no segment has room for a longer program header table"));
@@ -143,7 +146,7 @@ fn choose(
         // What is written over must be padding; .dynstr may have left bytes behind it at an earlier run.
         let written_end = enough.unwrap_or(room_end).max(unclaimed_from);
         if !image.bytes(&(unclaimed_from..written_end)).is_some_and(is_padding) {
-            return Err(NoFit::new("bytes behind the program header table belong to no section"));
+            return Err(NoFit::of(Obstacle::Unknown, "bytes behind the program header table belong to no section"));
         }
         if enough.is_some() {
             return Ok((stay, go));
@@ -178,7 +181,7 @@ fn home(block: &Block, needed_end: FileOffset) -> Option<FileOffset> {
 fn stay_in_head(block: Block, first: &Segment, needed_end: FileOffset) -> Result<(Block, (FileOffset, Vaddr)), NoFit> {
     let place = home(&block, needed_end)
         .and_then(|at| Some((at, first.vaddr.checked_add(at.checked_since(first.offset)?)?)))
-        .ok_or_else(|| NoFit::new("file offset past 2^64"))?;
+        .ok_or_else(|| NoFit::of(Obstacle::Field, "file offset past 2^64"))?;
     Ok((block, place))
 }
 

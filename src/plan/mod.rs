@@ -2,10 +2,23 @@
 //!
 //! Pure: bytes in, values out. The first rung that fits is taken. A rung's file says what it needs, what it edits and
 //! why that is safe.
+//!
+//! ```
+//! # let file = std::fs::read("testdata/prebuilt/x86_64/libopens.so").unwrap();
+//! # let image = driver_runpath::elf::Image::parse(&file).unwrap();
+//! use driver_runpath::decide::Tag;
+//! use driver_runpath::plan::{Change, plan};
+//!
+//! for edit in plan(&image, &Change::new(Tag::Runpath, "/run/opengl-driver/lib"))?.edits {
+//!     println!("{}: {}", edit.at, edit.why);
+//! }
+//! # Ok::<(), driver_runpath::plan::Refusal>(())
+//! ```
 
 mod apart;
 mod append;
 mod bss;
+mod change;
 mod draft;
 mod dynamic;
 mod evict;
@@ -14,6 +27,7 @@ mod last;
 mod liveness;
 mod movable;
 mod new_note;
+mod no_fit;
 mod packing;
 mod resolution_note;
 mod room;
@@ -25,37 +39,24 @@ use std::ops::Range;
 
 use crate::decide::Tag;
 use crate::elf::{FileOffset, Image};
+pub use change::{Change, NoteChange};
 use draft::Draft;
 pub use dynamic::EntryFor;
+pub use no_fit::{NoFit, Obstacle};
 use resolution_note::Opening;
 
-/// What the dynamic table shall say afterwards.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Change {
-    /// The tag that holds the search path; the other one goes.
-    pub tag: Tag,
-    /// The search path, without NUL. `None`: this tag goes, too.
-    pub path: Option<Vec<u8>>,
-    /// What becomes of the resolution note.
-    pub note: NoteChange,
-}
-
-/// What becomes of the resolution note (see [`crate::resolution`]). Its descriptor is made before, by whom can ask the
-/// file system.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum NoteChange {
-    /// There is none afterwards.
-    #[default]
-    Drop,
-    /// One that is there says this afterwards, if there is room for it; else there is none.
-    Renew(Vec<u8>),
-    /// The file, which has none, gets one that says this.
-    Write(Vec<u8>),
-}
-
 /// What became of the resolution note.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
-#[serde(rename_all = "kebab-case")]
+///
+/// ```
+/// # let file = std::fs::read("testdata/prebuilt/x86_64/libopens.so").unwrap();
+/// # let image = driver_runpath::elf::Image::parse(&file).unwrap();
+/// # use driver_runpath::{decide::Tag, plan::{Change, plan}};
+/// # let plan = plan(&image, &Change::new(Tag::Runpath, "/run/opengl-driver/lib")).unwrap();
+/// assert_eq!(plan.note, driver_runpath::plan::NoteOutcome::None);
+/// ```
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "cli", derive(serde::Serialize), serde(rename_all = "kebab-case"))]
+#[non_exhaustive]
 pub enum NoteOutcome {
     /// The file had none, and has none.
     #[default]
@@ -71,8 +72,17 @@ pub enum NoteOutcome {
 }
 
 /// A rung of the ladder: where the new string goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
-#[serde(rename_all = "kebab-case")]
+///
+/// ```
+/// # let file = std::fs::read("testdata/prebuilt/x86_64/libopens.so").unwrap();
+/// # let image = driver_runpath::elf::Image::parse(&file).unwrap();
+/// # use driver_runpath::{decide::Tag, plan::{Change, plan}};
+/// # let plan = plan(&image, &Change::new(Tag::Runpath, "/run/opengl-driver/lib")).unwrap();
+/// assert_eq!((plan.rung.to_string(), plan.growth()), ("slack".to_owned(), 0));
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "cli", derive(serde::Serialize), serde(rename_all = "kebab-case"))]
+#[non_exhaustive]
 pub enum Rung {
     /// Over dead bytes of `.dynstr`.
     Slot,
@@ -111,7 +121,18 @@ impl fmt::Display for Rung {
 }
 
 /// The bytes that an edit writes.
+///
+/// ```
+/// # let file = std::fs::read("testdata/prebuilt/x86_64/libopens.so").unwrap();
+/// # let image = driver_runpath::elf::Image::parse(&file).unwrap();
+/// # use driver_runpath::{decide::Tag, plan::{Change, plan}};
+/// # let plan = plan(&image, &Change::new(Tag::Runpath, "/run/opengl-driver/lib")).unwrap();
+/// let written: u64 = plan.edits.iter().map(|edit| edit.content.len()).sum();
+/// assert!(written < 1000);
+/// assert!(plan.edits.iter().all(|edit| edit.content.resolve(plan.original()).is_some()));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Content {
     /// These.
     Bytes(Vec<u8>),
@@ -145,7 +166,20 @@ impl Content {
 }
 
 /// How an edit may be written.
+///
+/// ```
+/// # let file = std::fs::read("testdata/prebuilt/x86_64/libopens.so").unwrap();
+/// # let image = driver_runpath::elf::Image::parse(&file).unwrap();
+/// # use driver_runpath::{decide::Tag, plan::{Change, plan}};
+/// # let plan = plan(&image, &Change::new(Tag::Runpath, "/run/opengl-driver/lib")).unwrap();
+/// use driver_runpath::plan::Step;
+///
+/// // What nobody reads yet comes before the words that lead to it.
+/// assert_eq!(plan.edits.first().map(|edit| edit.step), Some(Step::Fill));
+/// assert!(plan.edits.iter().any(|edit| edit.step == Step::Store));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Step {
     /// Bytes that neither kernel nor loader reads at that moment: in any pieces.
     Fill,
@@ -154,7 +188,18 @@ pub enum Step {
 }
 
 /// One change of the file. The list is in an order in which every prefix is a file that loads.
+///
+/// ```
+/// # let file = std::fs::read("testdata/prebuilt/x86_64/libopens.so").unwrap();
+/// # let image = driver_runpath::elf::Image::parse(&file).unwrap();
+/// # use driver_runpath::{decide::Tag, plan::{Change, plan}};
+/// # let plan = plan(&image, &Change::new(Tag::Runpath, "/run/opengl-driver/lib")).unwrap();
+/// for edit in &plan.edits {
+///     println!("{}: {} bytes, {}", edit.at, edit.content.len(), edit.why);
+/// }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Edit {
     /// Where.
     pub at: FileOffset,
@@ -174,7 +219,18 @@ impl Edit {
 }
 
 /// A table that has another place afterwards.
+///
+/// ```
+/// # let file = std::fs::read("testdata/prebuilt/x86_64/libopens.so").unwrap();
+/// # let image = driver_runpath::elf::Image::parse(&file).unwrap();
+/// # use driver_runpath::{decide::Tag, plan::{Change, plan}};
+/// # let plan = plan(&image, &Change::new(Tag::Runpath, "/run/opengl-driver/lib")).unwrap();
+/// let strings = &plan.moves[0];
+/// assert_eq!(strings.from, image.strings.range);
+/// println!(".dynstr goes to {}, at {}", strings.to, strings.addr);
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Move {
     /// Where it was.
     pub from: Range<FileOffset>,
@@ -184,9 +240,24 @@ pub struct Move {
     pub addr: crate::elf::Vaddr,
 }
 
-/// How one file is to be changed.
+/// How one file is to be changed, together with the bytes that this was planned for.
+///
+/// Nothing can be done with it but to look at it, until [`verify`](crate::verify::verify) has turned it into a
+/// [`Verified`](crate::verify::Verified).
+///
+/// ```
+/// # let file = std::fs::read("testdata/prebuilt/x86_64/libopens.so").unwrap();
+/// # let image = driver_runpath::elf::Image::parse(&file).unwrap();
+/// # use driver_runpath::{decide::Tag, plan::{Change, plan}};
+/// # let plan = plan(&image, &Change::new(Tag::Runpath, "/run/opengl-driver/lib")).unwrap();
+/// // What a run that was killed after the first edit would leave.
+/// let first = plan.replay(1).ok_or("no such edit")?;
+/// assert_eq!(driver_runpath::elf::Image::parse(&first)?.search_path(), None);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Plan {
+#[non_exhaustive]
+pub struct Plan<'data> {
     /// The rung taken.
     pub rung: Rung,
     /// Where the tag's entry came from.
@@ -201,25 +272,58 @@ pub struct Plan {
     pub note: NoteOutcome,
     /// What was meant, for `verify`.
     pub change: Change,
+    original: Original<'data>,
 }
 
-impl Plan {
-    /// A plan for a file of `len` bytes that does nothing.
-    pub(crate) fn of_nothing(len: u64) -> Self {
-        let change = Change { tag: Tag::Runpath, path: None, note: NoteChange::Drop };
+/// The bytes of a file, of which `Debug` shows the number.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Original<'data>(&'data [u8]);
+
+impl fmt::Debug for Original<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes", self.0.len())
+    }
+}
+
+impl<'data> Plan<'data> {
+    /// A plan that does nothing with a file.
+    pub(crate) fn of_nothing(original: &'data [u8]) -> Self {
+        let new_len = original.len() as u64;
+        let change = Change::without(Tag::Runpath);
         let (edits, moves, note) = (Vec::new(), Vec::new(), NoteOutcome::None);
-        Self { rung: Rung::Drop, entry: EntryFor::Spare, edits, new_len: len, moves, note, change }
+        Self {
+            rung: Rung::Drop,
+            entry: EntryFor::Spare,
+            edits,
+            new_len,
+            moves,
+            note,
+            change,
+            original: Original(original),
+        }
     }
 
-    /// Bytes that the file grows by, of `old_len`.
-    pub fn growth(&self, old_len: u64) -> u64 {
-        self.new_len.saturating_sub(old_len)
+    /// The bytes that it was made for.
+    pub fn original(&self) -> &'data [u8] {
+        self.original.0
+    }
+
+    /// The same without the bytes, so that these can go before the file is written to.
+    #[cfg(feature = "files")]
+    pub(crate) fn detached(self) -> Plan<'static> {
+        Plan { original: Original(&[]), ..self }
+    }
+
+    /// Bytes that the file grows by.
+    pub fn growth(&self) -> u64 {
+        self.new_len.saturating_sub(self.original.0.len() as u64)
     }
 
     /// The file's bytes after the first `edits` edits: what an interrupted run leaves. All of them: the planned file.
     ///
-    /// `None` where an edit copies from outside `original`, which [`plan`] never does.
-    pub fn replay(&self, original: &[u8], edits: usize) -> Option<Vec<u8>> {
+    /// `None` where an edit copies from outside the original, which [`plan`] never does.
+    pub fn replay(&self, edits: usize) -> Option<Vec<u8>> {
+        let original = self.original.0;
         let mut bytes = original.to_vec();
         for edit in self.edits.iter().take(edits) {
             let start = usize::try_from(edit.at.0).ok()?;
@@ -235,17 +339,27 @@ impl Plan {
 }
 
 /// Why a change cannot be planned.
+///
+/// ```
+/// # let file = std::fs::read("testdata/prebuilt/x86_64/libopens.so").unwrap();
+/// # let image = driver_runpath::elf::Image::parse(&file).unwrap();
+/// use driver_runpath::decide::Tag;
+/// use driver_runpath::plan::{Change, Refusal, plan};
+///
+/// assert_eq!(plan(&image, &Change::new(Tag::Runpath, "/a\0/b")).unwrap_err(), Refusal::Nul);
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum Refusal {
     /// Each rung with its reason.
-    #[error("no placement for the new search path fits: {}", reasons.iter().map(|(rung, why)| format!("{rung}: {why}")).collect::<Vec<_>>().join("; "))]
+    #[error("no placement for the new search path fits: {}", joined(reasons))]
     NoRung {
         /// The rungs in the order tried.
-        reasons: Vec<(Rung, String)>,
+        reasons: Vec<(Rung, NoFit)>,
     },
     /// A new resolution note fits nowhere.
     #[error("no placement for the resolution note fits: {0}")]
-    NoteFitsNowhere(String),
+    NoteFitsNowhere(NoFit),
     /// A NUL would end the string early.
     #[error("a search path cannot hold a NUL byte")]
     Nul,
@@ -277,13 +391,8 @@ pub enum Refusal {
     HasNote,
 }
 
-/// Why one rung does not fit; the next one is tried.
-pub(crate) struct NoFit(String);
-
-impl NoFit {
-    fn new(why: impl Into<String>) -> Self {
-        Self(why.into())
-    }
+fn joined(reasons: &[(Rung, NoFit)]) -> String {
+    reasons.iter().map(|(rung, why)| format!("{rung}: {why}")).collect::<Vec<_>>().join("; ")
 }
 
 /// One rung: an entry of the ladder.
@@ -303,9 +412,20 @@ const LADDER: [(Rung, Attempt); 9] = [
 
 /// Plans `change` for `image`.
 ///
+/// ```
+/// # let file = std::fs::read("testdata/prebuilt/x86_64/libopens.so").unwrap();
+/// # let image = driver_runpath::elf::Image::parse(&file).unwrap();
+/// use driver_runpath::decide::Tag;
+/// use driver_runpath::plan::{Change, plan};
+///
+/// let plan = plan(&image, &Change::new(Tag::Runpath, "/run/opengl-driver/lib"))?;
+/// assert_eq!(plan.new_len, image.file_end().0);
+/// # Ok::<(), driver_runpath::plan::Refusal>(())
+/// ```
+///
 /// # Errors
 /// [`Refusal`] where no rung fits under the rules.
-pub fn plan(image: &Image<'_>, change: &Change) -> Result<Plan, Refusal> {
+pub fn plan<'data>(image: &Image<'data>, change: &Change) -> Result<Plan<'data>, Refusal> {
     if change.path.as_ref().is_some_and(|path| path.contains(&0)) {
         return Err(Refusal::Nul);
     }
@@ -328,10 +448,10 @@ pub fn plan(image: &Image<'_>, change: &Change) -> Result<Plan, Refusal> {
     };
     if change.path.is_none() {
         return attempt(Rung::Drop, EntryFor::Spare, |draft| draft.drop_tag())
-            .map_err(|NoFit(why)| Refusal::NoRung { reasons: vec![(Rung::Drop, why)] });
+            .map_err(|why| Refusal::NoRung { reasons: vec![(Rung::Drop, why)] });
     }
     if keeps_path(image, change) {
-        return attempt(Rung::Note, EntryFor::Spare, |_| Ok(())).map_err(|NoFit(why)| Refusal::NoteFitsNowhere(why));
+        return attempt(Rung::Note, EntryFor::Spare, |_| Ok(())).map_err(Refusal::NoteFitsNowhere);
     }
     let mut reasons = Vec::new();
     for (rung, edits) in LADDER {
@@ -343,7 +463,7 @@ pub fn plan(image: &Image<'_>, change: &Change) -> Result<Plan, Refusal> {
         }
         match attempt(rung, entry, edits) {
             Ok(plan) => return Ok(plan),
-            Err(NoFit(why)) => reasons.push((rung, why)),
+            Err(why) => reasons.push((rung, why)),
         }
     }
     Err(Refusal::NoRung { reasons })

@@ -4,11 +4,11 @@ use std::ops::Range;
 
 use object::elf;
 
-use super::NoFit;
 use super::draft::Draft;
 use super::dynamic::is_detached;
 use super::liveness::holds_its_versions;
 use super::room::within;
+use super::{NoFit, Obstacle};
 use crate::elf::{FileOffset, Image, Section, Vaddr, has_build_id, overlap};
 
 /// Sections and segments that lie upon the same bytes and therefore move as one.
@@ -298,5 +298,5 @@ pub(super) fn moved(
     let inside = part.checked_since(block.range.start);
     inside
         .and_then(|inside| Some((at.checked_add(inside)?, addr.checked_add(inside)?)))
-        .ok_or_else(|| NoFit::new("a moved table lies past 2^64"))
+        .ok_or_else(|| NoFit::of(Obstacle::Field, "a moved table lies past 2^64"))
 }

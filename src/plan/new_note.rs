@@ -10,12 +10,12 @@ use std::ops::Range;
 
 use object::elf;
 
-use super::NoFit;
 use super::append::{grow_table, is_free, new_segment};
 use super::draft::Draft;
 use super::head;
 use super::resolution_note::{TAIL, TAIL_AT};
 use super::room::{ends_the_file, has_no_bss, may_append, slack_behind};
+use super::{NoFit, Obstacle};
 use crate::elf::class::Field;
 use crate::elf::{FileOffset, Image, Segment, Vaddr, overlap};
 use crate::resolution::{self, SECTION};
@@ -51,7 +51,7 @@ impl NewNote {
 }
 
 fn past() -> NoFit {
-    NoFit::new("file offset past 2^64")
+    NoFit::of(Obstacle::Field, "file offset past 2^64")
 }
 
 /// Writes a note with this descriptor.
@@ -59,9 +59,10 @@ pub(super) fn write(draft: &mut Draft<'_, '_>, descriptor: &[u8]) -> Result<(), 
     let image = draft.image;
     may_append(image)?;
     if image.sections.is_empty() {
-        return Err(NoFit::new("without section headers, nobody but a loader would find the note"));
+        return Err(NoFit::of(Obstacle::Unknown, "without section headers, nobody but a loader would find the note"));
     }
-    let bytes = resolution::encode(&image.encoding, descriptor).ok_or_else(|| NoFit::new("n_descsz"))?;
+    let bytes =
+        resolution::encode(&image.encoding, descriptor).ok_or_else(|| NoFit::of(Obstacle::Field, "n_descsz"))?;
     let header = SectionHeader::choose(image)?;
     let slots = Slots::of(image, &header);
     let one = slots.as_ref().filter(|slots| slots.count() >= 1);
@@ -299,7 +300,7 @@ fn encoded(draft: &Draft<'_, '_>, size: u64, fields: &[(Field, u64)]) -> Result<
             .image
             .encoding
             .bytes(*value, field.size)
-            .ok_or_else(|| NoFit::new("a field of the section header"))?;
+            .ok_or_else(|| NoFit::of(Obstacle::Field, "a field of the section header"))?;
         let place = usize::try_from(field.at).ok().and_then(|at| bytes.get_mut(at..at.checked_add(value.len())?));
         place.ok_or_else(past)?.copy_from_slice(&value);
     }

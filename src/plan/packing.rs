@@ -10,12 +10,12 @@ use std::ops::Range;
 
 use object::elf;
 
-use super::NoFit;
 use super::draft::Draft;
 use super::dynamic::{copy_for, copy_len};
 use super::evict;
 use super::movable::{Block, blocks, place_sections, redirect};
 use super::room::{Region, may_leave_its_segment, segment_of_strings, within};
+use super::{NoFit, Obstacle};
 use crate::elf::{FileOffset, Image, Section, Segment, Vaddr};
 
 /// What makes room for the new string.
@@ -138,7 +138,8 @@ impl Packing {
         displaced: Vec<Block>,
     ) -> Result<Self, NoFit> {
         let image = draft.image;
-        let used = note_end.checked_since(region.at).ok_or_else(|| NoFit::new("file offset past 2^64"))?;
+        let used =
+            note_end.checked_since(region.at).ok_or_else(|| NoFit::of(Obstacle::Field, "file offset past 2^64"))?;
         if displaced.iter().any(|block| block.range == image.strings.range) {
             return Err(NoFit::new(".dynstr is in the way, and the search path stays"));
         }
@@ -168,7 +169,7 @@ impl Packing {
 
     /// The place of the next `len` bytes. A file offset need not be as aligned as its address.
     fn take(&mut self, len: u64, align: u64) -> Result<Place, NoFit> {
-        let past = || NoFit::new("file offset past 2^64");
+        let past = || NoFit::of(Obstacle::Field, "file offset past 2^64");
         let end = self.region.addr.checked_add(self.used).ok_or_else(past)?;
         let addr = end.checked_round_up(align).ok_or_else(past)?;
         let inside = addr.checked_since(self.region.addr).ok_or_else(past)?;

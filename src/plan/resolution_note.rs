@@ -15,7 +15,7 @@ use object::elf;
 use super::draft::Draft;
 use super::new_note;
 use super::room::{ends_the_file, has_no_bss, may_append, slack_behind, within};
-use super::{Change, NoFit, NoteChange, NoteOutcome, Refusal, Step};
+use super::{Change, NoFit, NoteChange, NoteOutcome, Obstacle, Refusal, Step};
 use crate::elf::{FileOffset, Image, Section, Vaddr, overlap};
 use crate::resolution::{self, Found, Notes};
 
@@ -133,7 +133,8 @@ impl<'data> Opening<'data> {
         growth: (usize, u64),
     ) -> Result<(), NoFit> {
         let layout = draft.image.encoding.layout;
-        let bytes = resolution::encode(&draft.image.encoding, descriptor).ok_or_else(|| NoFit::new("n_descsz"))?;
+        let bytes = resolution::encode(&draft.image.encoding, descriptor)
+            .ok_or_else(|| NoFit::of(Obstacle::Field, "n_descsz"))?;
         let len = bytes.len() as u64;
         draft.fill(at, bytes, WHY);
         if growth.1 > 0 {

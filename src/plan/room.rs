@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use object::elf;
 
-use super::NoFit;
+use super::{NoFit, Obstacle};
 use crate::elf::{FileOffset, Image, Section, Segment, Vaddr};
 
 /// More bytes behind the end of the ELF image than this are a payload that must stay at the end of the file. patchelf
@@ -226,17 +226,18 @@ fn payload(image: &Image<'_>) -> u64 {
 /// Whether bytes may be added at the end of the file: not behind a payload, nor where section headers should have been.
 pub(super) fn may_append(image: &Image<'_>) -> Result<(), NoFit> {
     if let Some(why) = &image.sections.unusable {
-        return Err(NoFit::new(format!("section headers that cannot be read: {why}")));
+        return Err(NoFit::of(Obstacle::Unknown, format!("section headers that cannot be read: {why}")));
     }
     // A section that starts in the file and ends behind it: the file may have been cut off.
     if let Some((index, _)) = image.sections.outside.iter().find(|(_, at)| *at < image.file_end()) {
-        return Err(NoFit::new(format!("section {index} goes on behind the end of the file")));
+        return Err(NoFit::of(Obstacle::Unknown, format!("section {index} goes on behind the end of the file")));
     }
     let behind = payload(image);
     if behind > STRAY_BYTES {
-        return Err(NoFit::new(format!(
-            "{behind} bytes of payload behind the ELF image must stay at the end of the file"
-        )));
+        return Err(NoFit::of(
+            Obstacle::Payload,
+            format!("{behind} bytes of payload behind the ELF image must stay at the end of the file"),
+        ));
     }
     Ok(())
 }

@@ -6,16 +6,17 @@
 
 use std::ops::Range;
 
-use super::NoFit;
 use super::draft::Draft;
 use super::room::slack_within_page;
+use super::{NoFit, Obstacle};
 use crate::decide::Tag;
 
 pub(super) fn attempt(draft: &mut Draft<'_, '_>) -> Result<(), NoFit> {
     let table = draft.table();
     let string = draft.new_string();
     let base = draft.image.strings.range.start;
-    let at = |offset: usize| base.checked_add(offset as u64).ok_or_else(|| NoFit::new("offset past 2^64"));
+    let at =
+        |offset: usize| base.checked_add(offset as u64).ok_or_else(|| NoFit::of(Obstacle::Field, "offset past 2^64"));
 
     // Already in the table, as a string or as the tail of one.
     if let Some(found) = memchr::memmem::find(table, &string) {
@@ -23,7 +24,10 @@ pub(super) fn attempt(draft: &mut Draft<'_, '_>) -> Result<(), NoFit> {
         return draft.scrub(base, &(found..found + string.len()));
     }
     if !draft.liveness.is_proven() {
-        return Err(NoFit::new("the number of symbols cannot be proven, so no byte of .dynstr is known to be dead"));
+        return Err(NoFit::of(
+            Obstacle::Unknown,
+            "the number of symbols cannot be proven, so no byte of .dynstr is known to be dead",
+        ));
     }
     let old = live_string(draft);
 

@@ -9,15 +9,12 @@
 
 mod judge;
 mod place;
+#[cfg(feature = "files")]
 mod reader;
+#[cfg(feature = "files")]
+mod system;
 
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
-
-use object::elf;
-use rustix::fs::{Access, access};
 
 use crate::decide::Tag;
 use crate::elf::Image;
@@ -25,7 +22,10 @@ use crate::elf::class::Encoding;
 
 pub use judge::{LeadsTo, Said, of_drivers};
 pub use place::{Found, Notes, Place, find};
+#[cfg(feature = "files")]
 pub use reader::{Loaders, Reader, reads_notes};
+#[cfg(feature = "files")]
+pub use system::ThisMachine;
 
 /// The note's owner (`n_name`), with its NUL.
 pub const OWNER: &[u8; 6] = b"NixOS\0";
@@ -105,24 +105,6 @@ pub trait Probe {
     fn is_readable(&self, path: &[u8]) -> bool;
 }
 
-/// The file system of this machine.
-#[derive(Debug, Clone, Copy)]
-pub struct ThisMachine;
-
-impl Probe for ThisMachine {
-    fn is_directory(&self, path: &[u8]) -> bool {
-        Path::new(OsStr::from_bytes(path)).is_dir()
-    }
-
-    fn exists(&self, path: &[u8]) -> bool {
-        access(path, Access::EXISTS).is_ok()
-    }
-
-    fn is_readable(&self, path: &[u8]) -> bool {
-        access(path, Access::READ_OK).is_ok()
-    }
-}
-
 /// The descriptor that patchelf 0.19.3 writes for an object that needs `needed` and has the search path `path`; `None`
 /// where it writes none: the path leads to nothing that is needed.
 ///
@@ -171,7 +153,7 @@ pub fn descriptor<'n>(needed: impl Iterator<Item = &'n [u8]>, path: &[u8], probe
 
 /// As [`descriptor`], for `image` with the search path `path`.
 pub fn descriptor_for(image: &Image<'_>, path: &[u8], probe: &impl Probe) -> Option<Vec<u8>> {
-    descriptor(image.strings_of(elf::DT_NEEDED), path, probe)
+    descriptor(image.needed(), path, probe)
 }
 
 /// The note's bytes, padded to [`ALIGN`]; `None` where the descriptor does not fit its length field.

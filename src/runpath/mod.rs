@@ -7,43 +7,23 @@ use std::path::{Path, PathBuf};
 use crate::Error;
 use crate::apply::Durability;
 use crate::archive::not_elf;
-use crate::decide::{Current, Tag};
-use crate::edit::{Done, Edited, Opened, Target, edit};
+use crate::decide::{Current, PathOperation, Tag};
+use crate::edit::{Done, Edited, Editor, OpenOptions, Proposal, Target};
 use crate::elf::Image;
-use crate::facts::search_paths;
-use crate::links::{Mode, Protection, Way};
+use crate::links::Protection;
 use crate::plan::{EntryFor, NoteOutcome, Rung};
-use crate::resolution::{ThisMachine, renewal};
 use crate::source::{Links, Source};
 use crate::walk::{self, Exclude, for_each_file, walk};
 
-pub use paths::{appended, changes, prepended, shrunk, tidy, without};
-
-/// What is done to a search path. The result has neither empty entries nor duplicates.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Operation {
-    /// This path, whatever was there.
-    Set(Vec<u8>),
-    /// These directories first.
-    Prepend(Vec<u8>),
-    /// These directories last.
-    Append(Vec<u8>),
-    /// Without these directories.
-    Remove(Vec<u8>),
-    /// No search path any more.
-    Clear,
-    /// Without the directories in which nothing is found that the file needs.
-    Shrink {
-        /// A directory must start with one of these; none: with anything.
-        allowed_prefixes: Vec<Vec<u8>>,
-    },
-}
+pub(crate) use paths::holds_library;
+#[cfg(feature = "cli")]
+pub(crate) use paths::shrunk;
 
 /// What the user asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
     /// What is done.
-    pub operation: Operation,
+    pub operation: PathOperation,
     /// The tag to use whatever the file has.
     pub force: Option<Tag>,
     /// Write there; the file stays as it is. Good for one file only.
@@ -122,8 +102,8 @@ pub fn print(path: &Path) -> Result<Found, Error> {
 pub type Found = Option<(Tag, Vec<u8>)>;
 
 fn search_path_of(source: &Source) -> Result<Found, Error> {
-    let image = Image::read(source.bytes())?.map_err(Error::NotCandidate)?;
-    Ok(search_paths(&image).effective().map(|(tag, path)| (tag, path.to_vec())))
+    let image = Image::read(source.bytes())?;
+    Ok(image.search_paths().effective().map(|(tag, path)| (tag, path.to_vec())))
 }
 
 /// The same of every dynamic file in a directory, by path, and what could not be looked at.
@@ -136,28 +116,15 @@ pub fn print_tree(directory: &Path) -> Vec<(PathBuf, Result<Found, Error>)> {
 
 /// What became of the file, and whether the unfinished edit of an earlier run was taken back.
 fn change_file(found: &walk::Found<()>, options: &Options) -> Result<(Outcome, bool), Error> {
-    let others = found.other_names();
-    let (name, opened) = Opened::found(&found.place(), found.identity.inode)?;
-    let (old, new, changes) = {
-        let image = Image::read(opened.bytes())?.map_err(Error::NotCandidate)?;
-        let old = search_paths(&image);
-        let new = new_path(&image, &old, options);
-        let wanted = new.as_ref().map(|(tag, path)| (*tag, path.as_slice()));
-        let changes = changes(&old, wanted, renewal(&image, wanted, &ThisMachine));
-        if let Some(reason) = image.ruled_out().filter(|_| new.is_some() && !changes.is_empty()) {
-            return Err(Error::NotCandidate(reason));
-        }
-        (old, new, changes)
+    let mut opening = OpenOptions::default();
+    (opening.protection, opening.durability) = (options.protection.clone(), options.durability);
+    let editor = Editor::found(found, &opening)?;
+    let Proposal { old, new, changes } = editor.propose(&options.operation, options.force)?;
+    let target = options.output.as_deref().map_or(Target::Itself, Target::Output);
+    let Done { edited, taken_back, link_broken } = match options.dry_run {
+        true => Done { taken_back: false, ..editor.foresee(&changes, target)? },
+        false => editor.commit(&changes, target)?,
     };
-    let mode = if options.dry_run { Mode::DryRun } else { Mode::Write };
-    let (target, way) = match &options.output {
-        Some(path) if !options.dry_run => (Target::Output(path), Way::InPlace),
-        Some(_) => (Target::Nowhere, Way::InPlace),
-        None if changes.is_empty() && !opened.is_interrupted() => (Target::Nowhere, Way::InPlace),
-        None => Target::of(&opened, &name, &others, &options.protection, mode)?,
-    };
-    let Done { edited, taken_back } = edit(opened, &changes, target, options.durability)?;
-    let link_broken = way == Way::Copy;
     let outcome = match edited {
         Some(Edited { rung, entry, growth, note }) => {
             Outcome::Changed(Changed { old, new, rung, entry, growth, note, link_broken })
@@ -165,20 +132,4 @@ fn change_file(found: &walk::Found<()>, options: &Options) -> Result<(Outcome, b
         None => Outcome::AlreadyRight(new),
     };
     Ok((outcome, taken_back))
-}
-
-/// Tag and path that the file shall have. The tag stays what it is.
-fn new_path(image: &Image<'_>, old: &Current, options: &Options) -> Option<(Tag, Vec<u8>)> {
-    let now = old.effective();
-    let old_path = now.map_or(&b""[..], |(_, path)| path);
-    let path = match &options.operation {
-        Operation::Set(path) => tidy(path),
-        Operation::Prepend(first) => tidy(&prepended(old_path, first)),
-        Operation::Append(last) => tidy(&appended(old_path, last)),
-        Operation::Remove(directories) => tidy(&without(old_path, directories)),
-        Operation::Clear => Vec::new(),
-        Operation::Shrink { allowed_prefixes } => tidy(&shrunk(old_path, image, allowed_prefixes)),
-    };
-    let tag = options.force.or(now.map(|(tag, _)| tag)).unwrap_or(Tag::Runpath);
-    (!path.is_empty()).then_some((tag, path))
 }

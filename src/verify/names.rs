@@ -28,7 +28,7 @@ pub(super) fn check(
     (original, before): (&Overlay<'_>, &Reading),
     (planned, after): (&Overlay<'_>, &Reading),
     erased: &[Range<u64>],
-    plan: &Plan,
+    plan: &Plan<'_>,
 ) -> Result<(), String> {
     let (was, is) = (Side { file: original, tables: before }, Side { file: planned, tables: after });
     for table in &plan.moves {
@@ -194,7 +194,7 @@ impl Side<'_, '_> {
 
 /// The strings of the old table, as ranges, that have a byte which an edit writes over. One that begins in the middle of
 /// another ends with it.
-fn changed_strings(was: &Side<'_, '_>, is: &Side<'_, '_>, plan: &Plan) -> Vec<Range<u64>> {
+fn changed_strings(was: &Side<'_, '_>, is: &Side<'_, '_>, plan: &Plan<'_>) -> Vec<Range<u64>> {
     let place = |side: &Side<'_, '_>| side.tables.offset_of(side.tables.value(dynamic::DT_STRTAB)?);
     let (Some(old), Some(new)) = (place(was), place(is)) else { return Vec::new() };
     let size = was.tables.value(dynamic::DT_STRSZ).unwrap_or(0);

@@ -78,7 +78,7 @@ impl Notes {
     }
 
     /// What becomes zero, wherever it is afterwards.
-    pub(super) fn erased(&self, plan: &Plan) -> Vec<Range<u64>> {
+    pub(super) fn erased(&self, plan: &Plan<'_>) -> Vec<Range<u64>> {
         if matches!(plan.note, NoteOutcome::None | NoteOutcome::Kept) {
             return Vec::new();
         }
@@ -116,7 +116,7 @@ impl Notes {
         index: usize,
         old: &SectionHeader,
         new: &SectionHeader,
-        plan: &Plan,
+        plan: &Plan<'_>,
     ) -> Option<SectionHeader> {
         let cut = SECTION.len() - TAIL.len();
         let is_note = self.sections.contains(&index);
@@ -183,7 +183,7 @@ pub(super) fn check(
     planned: &Overlay<'_>,
     (before, old): (&Reading, &Notes),
     (after, new): (&Reading, &Notes),
-    plan: &Plan,
+    plan: &Plan<'_>,
 ) -> Result<(), String> {
     match (plan.note, &plan.change.note) {
         (NoteOutcome::None, NoteChange::Drop | NoteChange::Renew(_)) if old.is_empty() => absent(new),
@@ -209,7 +209,7 @@ fn absent(notes: &Notes) -> Result<(), String> {
 }
 
 /// That the old notes left no bytes, but for those at `place`, where the new one is.
-fn erased(planned: &Overlay<'_>, old: &Notes, place: Option<Range<u64>>, plan: &Plan) -> Result<(), String> {
+fn erased(planned: &Overlay<'_>, old: &Notes, place: Option<Range<u64>>, plan: &Plan<'_>) -> Result<(), String> {
     for note in &old.found {
         // With other notes it may have moved, and something else be in its place.
         let at = moved(plan, note.descriptor.start).map_or(note.descriptor.start, |(at, _)| at);

@@ -5,7 +5,7 @@ use crate::plan::Plan;
 /// The original with the edits of a plan laid over it.
 pub(super) struct Overlay<'a> {
     pub(super) original: &'a [u8],
-    pub(super) plan: Option<&'a Plan>,
+    pub(super) plan: Option<&'a Plan<'a>>,
 }
 
 impl Overlay<'_> {

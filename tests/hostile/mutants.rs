@@ -85,12 +85,13 @@ fn planned() -> Done {
     let (mut plans, mut blamed) = (0, BTreeMap::new());
     for index in 0..count {
         let bytes = mutant(&sources, &mut numbers);
-        let Ok(Ok(image)) = Image::parse(&bytes) else { continue };
+        let Ok(image) = Image::parse(&bytes) else { continue };
         for change in &changes {
             let Ok(plan) = plan(&image, change) else { continue };
             plans += 1;
-            if let Err(why @ driver_runpath::Error::Unverified(_)) = verify(&bytes, &plan) {
-                let what = format!("{} by {}: {why}", keep(index, &bytes), plan.rung);
+            let rung = plan.rung;
+            if let Err(why @ driver_runpath::Error::Unverified(_)) = verify(plan) {
+                let what = format!("{} by {rung}: {why}", keep(index, &bytes));
                 blamed.entry(why.to_string()).or_insert_with(Vec::new).push(what);
             }
         }
@@ -106,8 +107,9 @@ fn changes() -> Vec<Change> {
     let long = format!("/run/opengl-driver/lib:/{}", "p".repeat(300));
     let paths = [Some("/run/opengl-driver/lib"), Some(long.as_str()), None];
     let notes = [NoteChange::Drop, NoteChange::Renew(b"libx.so\0=/n/libx.so\0\0".to_vec()), NoteChange::Drop];
-    let bytes = |path: &Option<&str>| path.map(|path| path.as_bytes().to_vec());
-    let change = |path, tag, note: &NoteChange| Change { tag, path: bytes(path), note: note.clone() };
+    let change = |path: &Option<&str>, tag, note: &NoteChange| {
+        path.map_or_else(|| Change::without(tag), |path| Change::new(tag, path).with_note(note.clone()))
+    };
     let both = |(path, note)| [Tag::Runpath, Tag::Rpath].map(|tag| change(path, tag, note));
     paths.iter().zip(&notes).flat_map(both).collect()
 }
@@ -237,7 +239,7 @@ fn sources() -> Result<Vec<Vec<u8>>, Failed> {
         }
     }
     files.sort();
-    let clean: Vec<_> = files.iter().filter(|bytes| matches!(Image::parse(bytes), Ok(Ok(_)))).cloned().collect();
+    let clean: Vec<_> = files.iter().filter(|bytes| Image::parse(bytes).is_ok()).cloned().collect();
     for bytes in clean.into_iter().take(20) {
         let edit = Interrupted::of(bytes, b"/run/opengl-driver/lib:/and/a/second/directory", Durability::Process);
         files.push(edit.after(edit.plan.edits.len() / 2));
@@ -265,7 +267,7 @@ fn mutant(sources: &[Vec<u8>], numbers: &mut Numbers) -> Vec<u8> {
 
 /// Fields of program and section headers: moved a little, or with the value of another header's.
 fn change_headers(bytes: &mut [u8], numbers: &mut Numbers) {
-    let Ok(Ok(image)) = Image::read(bytes) else { return };
+    let Ok(image) = Image::read(bytes) else { return };
     let layout = image.encoding.layout;
     let sections = image.sections.place.as_ref().map(|place| (place.start.0, image.sections.len(), layout.shdr_size));
     let segments = (image.segment_table.0, image.segments.len(), layout.phdr_size);
@@ -293,7 +295,7 @@ fn change_headers(bytes: &mut [u8], numbers: &mut Numbers) {
 /// Tags and values of the dynamic table, or what they lead to: strings, versions, hash tables.
 fn change_dynamic(bytes: &mut [u8], numbers: &mut Numbers) {
     let places: Vec<(usize, usize)> = match Image::read(bytes) {
-        Ok(Ok(image)) => {
+        Ok(image) => {
             let dynamic = (image.dynamic.offset.0 as usize, image.dynamic.entries.len() * 16);
             let targets = image.dynamic.entries.iter().filter_map(|entry| {
                 let at = image.file_range_of(driver_runpath::elf::Vaddr(entry.value), 1)?.start;

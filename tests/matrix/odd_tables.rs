@@ -9,7 +9,7 @@ use std::process::Command;
 use driver_runpath::Error;
 use driver_runpath::decide::Tag;
 use driver_runpath::elf::Image;
-use driver_runpath::plan::{Change, Content, Edit, NoteChange, Plan, Step, plan};
+use driver_runpath::plan::{Change, Content, Plan, plan};
 use driver_runpath::verify::verify;
 use goblin::elf::dynamic::*;
 use libtest_mimic::{Failed, Trial};
@@ -109,9 +109,9 @@ fn versions_stay(damage: Damage) -> Done {
     Ok(())
 }
 
-fn planned(bytes: &[u8], path: &str) -> Result<Plan, Failed> {
-    let change = Change { tag: Tag::Runpath, path: Some(path.into()), note: NoteChange::Drop };
-    let image = Image::parse(bytes)?.map_err(|reason| format!("not a candidate: {reason}"))?;
+fn planned<'data>(bytes: &'data [u8], path: &str) -> Result<Plan<'data>, Failed> {
+    let change = Change::new(Tag::Runpath, path);
+    let image = Image::parse(bytes)?;
     plan(&image, &change).map_err(|refusal| refusal.to_string().into())
 }
 
@@ -120,7 +120,7 @@ fn verify_sees_versions() -> Done {
     let lab = Lab::new()?;
     let bytes = fs::read(versioned(&lab)?.0)?;
     let plan = planned(&bytes, "/some/directory")?;
-    verify(&bytes, &plan)?;
+    verify(plan.clone())?;
     let strings = Draft::new(&bytes).strings_offset();
     for name in [&b"GLIBC_2.2.5"[..], b"libm.so.6", b"dlopen"] {
         let table = bytes.get(usize::try_from(strings)?..).ok_or("the string table lies outside the file")?;
@@ -128,14 +128,14 @@ fn verify_sees_versions() -> Done {
         let mut wrong = plan.clone();
         // In the table that is in force afterwards, too.
         let moved = plan.moves.iter().find(|table| table.from.start.0 == strings).map_or(strings, |table| table.to.0);
-        let edit = |at: u64| Edit {
-            at: driver_runpath::elf::FileOffset(at),
-            content: Content::Bytes(b"X".to_vec()),
-            step: Step::Fill,
-            why: "a mistake",
+        let some = plan.edits.first().ok_or("no edit")?;
+        let edit = |at: u64| {
+            let mut edit = some.clone();
+            (edit.at, edit.content) = (driver_runpath::elf::FileOffset(at), Content::Bytes(b"X".to_vec()));
+            edit
         };
         wrong.edits.extend([edit(moved + at), edit(strings + at)]);
-        match verify(&bytes, &wrong) {
+        match verify(wrong) {
             Err(Error::Unverified(why)) => contains(&why, "changed")?,
             other => return Err(format!("{}: {other:?}", String::from_utf8_lossy(name)).into()),
         }

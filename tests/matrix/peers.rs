@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
-use driver_runpath::apply::{Durability, apply};
+use driver_runpath::apply::Durability;
 use driver_runpath::decide::Tag;
 use driver_runpath::elf::Image;
 use driver_runpath::plan::{Change, Rung, plan};
@@ -225,14 +225,14 @@ fn says(lab: &Lab, file: &Path) -> Result<String, Failed> {
 /// Sets the search path, judges it, and says which rung it took.
 fn set(file: &Path, path: &str) -> Result<Rung, Failed> {
     let before = fs::read(file)?;
-    let image = Image::parse(&before)?.map_err(|reason| format!("not a candidate: {reason}"))?;
-    let change = Change { tag: Tag::Runpath, path: Some(path.as_bytes().to_vec()), note: Default::default() };
+    let image = Image::parse(&before)?;
+    let change = Change::new(Tag::Runpath, path.as_bytes());
     let plan = plan(&image, &change).map_err(|refusal| refusal.to_string())?;
-    verify(&before, &plan)?;
-    apply(&fs::OpenOptions::new().read(true).write(true).open(file)?, &plan, Durability::Process)?;
+    let rung = plan.rung;
+    verify(plan)?.apply(&fs::OpenOptions::new().read(true).write(true).open(file)?, Durability::Process)?;
     let expect = Expect { tag: Some(referee::Tag::Runpath), search_path: Some(path.as_bytes()) };
     let objections = judge(&before, &fs::read(file)?, &expect);
-    if objections.is_empty() { Ok(plan.rung) } else { Err(format!("{}: {objections:#?}", plan.rung).into()) }
+    if objections.is_empty() { Ok(rung) } else { Err(format!("{rung}: {objections:#?}").into()) }
 }
 
 /// Sets a search path that finds the probe, short or long, and runs the file.

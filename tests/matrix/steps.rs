@@ -7,7 +7,7 @@ use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use driver_runpath::apply::{Durability, apply};
+use driver_runpath::apply::Durability;
 use driver_runpath::decide::Tag;
 use driver_runpath::elf::Image;
 use driver_runpath::plan::{Change, Plan, plan};
@@ -131,8 +131,8 @@ impl Bench<'_> {
     /// Sets one search path; says whether it could be placed.
     fn step(&self, path: &str, number: i32, found: i32) -> Result<bool, Failed> {
         let before = fs::read(&self.file)?;
-        let change = Change { tag: self.tag, path: Some(path.as_bytes().to_vec()), note: Default::default() };
-        let image = Image::parse(&before)?.map_err(|reason| format!("not a candidate: {reason}"))?;
+        let change = Change::new(self.tag, path.as_bytes());
+        let image = Image::parse(&before)?;
         let plan = match plan(&image, &change) {
             Ok(plan) => plan,
             Err(refusal) => {
@@ -142,15 +142,15 @@ impl Bench<'_> {
                 return Ok(false);
             }
         };
-        verify(&before, &plan)?;
+        let verified = verify(plan.clone())?;
         self.every_prefix_loads(&before, &plan, number, found)?;
 
         fs::write(&self.file, &before)?;
-        apply(&OpenOptions::new().read(true).write(true).open(&self.file)?, &plan, Durability::Process)?;
+        verified.apply(&OpenOptions::new().read(true).write(true).open(&self.file)?, Durability::Process)?;
         let after = fs::read(&self.file)?;
-        same(plan.replay(&before, plan.edits.len()) == Some(after.clone()), true, "apply writes what replay shows")?;
+        same(plan.replay(plan.edits.len()) == Some(after.clone()), true, "apply writes what replay shows")?;
         self.keep(&before, &after, &plan, number)?;
-        self.tally.took(self.cell, &plan, before.len() as u64);
+        self.tally.took(self.cell, &plan);
 
         let tag = match self.tag {
             Tag::Rpath => referee::Tag::Rpath,
@@ -167,9 +167,9 @@ impl Bench<'_> {
         if !new.is_empty() {
             return Err(format!("{}: eu-elflint: {new:#?}", plan.rung).into());
         }
-        let again = Image::parse(&after)?.map_err(|reason| format!("no candidate any more: {reason}"))?;
+        let again = Image::parse(&after)?;
         let again = super::plan_again(&again, &change)?;
-        same(again.replay(&after, again.edits.len()) == Some(after), true, "the same path again is the same file")?;
+        same(again.replay(again.edits.len()) == Some(after), true, "the same path again is the same file")?;
         Ok(true)
     }
 
@@ -190,7 +190,7 @@ impl Bench<'_> {
     }
 
     /// Stops after each edit: the file must find what it found before, or what it shall find.
-    fn every_prefix_loads(&self, before: &[u8], plan: &Plan, number: i32, found: i32) -> Result<(), Failed> {
+    fn every_prefix_loads(&self, before: &[u8], plan: &Plan<'_>, number: i32, found: i32) -> Result<(), Failed> {
         if !self.tally.wants_prefixes(self.cell, plan) {
             return Ok(());
         }
@@ -274,7 +274,7 @@ impl Bench<'_> {
         Ok(())
     }
 
-    fn keep(&self, before: &[u8], after: &[u8], plan: &Plan, number: i32) -> Result<(), Failed> {
+    fn keep(&self, before: &[u8], after: &[u8], plan: &Plan<'_>, number: i32) -> Result<(), Failed> {
         let Some(dir) = std::env::var_os(KEEP).map(PathBuf::from) else { return Ok(()) };
         let dir = dir.join(self.cell.name());
         fs::create_dir_all(&dir)?;

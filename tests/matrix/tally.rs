@@ -50,12 +50,12 @@ impl Tally {
         self.counts().rows.entry(cell.toolchain().name).or_default().passed += 1;
     }
 
-    pub fn took(&self, cell: &Cell, plan: &Plan, old_len: u64) {
+    pub fn took(&self, cell: &Cell, plan: &Plan<'_>) {
         let mut counts = self.counts();
         let row = counts.rows.entry(cell.toolchain().name).or_default();
         *row.rungs.entry(plan.rung).or_default() += 1;
         *row.entries.entry(entry_name(plan.entry)).or_default() += 1;
-        counts.growth.entry(plan.rung).or_default().push(plan.growth(old_len));
+        counts.growth.entry(plan.rung).or_default().push(plan.growth());
     }
 
     pub fn refused(&self, cell: &Cell, reason: &'static str) {
@@ -74,7 +74,7 @@ impl Tally {
     }
 
     /// Whether this is a new combination of toolchain, kind of file, rung and entry: those are stopped after each edit.
-    pub fn wants_prefixes(&self, cell: &Cell, plan: &Plan) -> bool {
+    pub fn wants_prefixes(&self, cell: &Cell, plan: &Plan<'_>) -> bool {
         let combination = (cell.toolchain().name, cell.get("kind"), plan.rung, entry_name(plan.entry));
         self.counts().replayed.insert(combination)
     }
@@ -122,5 +122,6 @@ fn entry_name(entry: EntryFor) -> &'static str {
         EntryFor::Spare => "spare entry",
         EntryFor::GivenUp(_) => "given up",
         EntryFor::MovedTable => "moved table",
+        _ => "new",
     }
 }

@@ -143,11 +143,11 @@ impl<'a> Bench<'a> {
         let mut faults: Vec<String> = objections.iter().map(|objection| format!("referee: {objection}")).collect();
         faults.extend(new.iter().map(|finding| format!("eu-elflint: {finding}")));
 
-        let image = Image::parse(&before)?.map_err(|reason| format!("not a candidate: {reason}"))?;
+        let image = Image::parse(&before)?;
         let tag = readelf_runpath(file).ok_or("no search path")?.0;
         let tag =
             if tag == "RPATH" { driver_runpath::decide::Tag::Rpath } else { driver_runpath::decide::Tag::Runpath };
-        let plan = plan(&image, &Change { tag, path: Some(path.clone()), note: Default::default() })?;
+        let plan = plan(&image, &Change::new(tag, path.clone()))?;
         self.tally.grew(plan.rung, "ours", after.len().saturating_sub(before.len()));
         let text = String::from_utf8_lossy(&path).into_owned();
         let formatelf = std::env::var("FORMATELF").ok();

@@ -4,8 +4,7 @@
 use super::prefixes;
 use super::referee::{self, Expect, judge, judge_note};
 use driver_runpath::decide::{Current, Policy, Tag, decide};
-use driver_runpath::elf::Image;
-use driver_runpath::facts::search_paths;
+use driver_runpath::elf::{Image, ParseError};
 use driver_runpath::fixtures::{Bytes, Entropy, Entry, Part, Sections, Spec};
 use driver_runpath::plan::{Change, EntryFor, NoteChange, NoteOutcome, Plan, Rung, plan};
 use driver_runpath::verify::verify;
@@ -91,7 +90,7 @@ impl Wish {
             0 => {
                 let prepend = if from.chance(60) { vec![b"/first".to_vec()] } else { Vec::new() };
                 let dir = from.pick(&b"/run/opengl-driver/lib"[..], &[b"/d", b"/lib", b"/opt/vendor/lib"]);
-                return Self::Driver(Policy { driver_dir: dir.to_vec(), prepend, force });
+                return Self::Driver(Policy::new(dir).prepend(prepend).force(force));
             }
             1 => {
                 let size = 1 + from.below(20) as usize;
@@ -122,7 +121,7 @@ impl Wish {
 
 /// The one place that makes a [`Change`].
 pub fn change(tag: Tag, path: Option<Vec<u8>>) -> Change {
-    Change { tag, path, note: NoteChange::Drop }
+    path.map_or_else(|| Change::without(tag), |path| Change::new(tag, path))
 }
 
 /// Linux reads no more program headers than fit 64 KiB; of a file with more, nothing is said but that.
@@ -216,6 +215,7 @@ impl From<EntryFor> for Source {
             EntryFor::Spare => Self::Spare,
             EntryFor::GivenUp(_) => Self::GivenUp,
             EntryFor::MovedTable => Self::MovedTable,
+            other => unreachable!("{other:?} is new"),
         }
     }
 }
@@ -224,15 +224,16 @@ impl From<EntryFor> for Source {
 pub fn check(case: &Case) -> Result<Taken, String> {
     let file = case.spec.build().map_err(|error| format!("the file cannot be built: {error}"))?;
     let parsed = Image::parse(&file);
-    if case.spec.headers.len() > MOST_HEADERS && parsed.is_err() {
+    if case.spec.headers.len() > MOST_HEADERS && matches!(parsed, Err(ParseError::Malformed(_))) {
         return Ok(Taken::TooManyHeaders);
     }
-    let image = match parsed.map_err(|error| format!("the generated file is damaged: {error}"))? {
+    let image = match parsed {
         Ok(image) => image,
-        Err(_) => return Ok(Taken::NotCandidate),
+        Err(ParseError::NotCandidate(_)) => return Ok(Taken::NotCandidate),
+        Err(damage) => return Err(format!("the generated file is damaged: {damage}")),
     };
     parsers_agree(&file)?;
-    let old = search_paths(&image);
+    let old = image.search_paths();
     let change = match &case.wish {
         Wish::Exactly(tag, path) => change(*tag, Some(path.to_vec())),
         Wish::Driver(policy) => {
@@ -248,7 +249,7 @@ pub fn check(case: &Case) -> Result<Taken, String> {
         },
     };
     let note = if change.path.is_some() { case.note.clone() } else { NoteChange::Drop };
-    let plan = match plan(&image, &Change { note, ..change }) {
+    let plan = match plan(&image, &change.with_note(note)) {
         Ok(plan) => plan,
         Err(refusal) => return Why::of(&refusal.to_string(), &file).map(Taken::Refused),
     };
@@ -257,7 +258,7 @@ pub fn check(case: &Case) -> Result<Taken, String> {
     // Without section headers and DT_HASH nobody can say where the symbols end, so what may be a name stays.
     let symbols_end = case.spec.sections != Sections::Absent || case.spec.has(Part::Hash);
     check_plan(&file, &plan, &wanted, symbols_end).map_err(fail)?;
-    let after = plan.replay(&file, plan.edits.len()).ok_or("an edit copies from outside the file")?;
+    let after = plan.replay(plan.edits.len()).ok_or("an edit copies from outside the file")?;
     settled(&after, case, &plan, &wanted).map_err(fail)?;
     let symbols = case.spec.symbols.len() as u64 + 1;
     prefixes::check(&file, &plan, wanted.effective().map(|(_, path)| path), symbols).map_err(fail)?;
@@ -279,13 +280,17 @@ pub fn note_of(change: &Change) -> Option<&[u8]> {
     match &change.note {
         NoteChange::Drop => None,
         NoteChange::Renew(descriptor) | NoteChange::Write(descriptor) => Some(descriptor),
+        other => unreachable!("{other:?} is new"),
     }
 }
 
 /// What is true of every plan for every file, generated or not: the second parser and the referee accept it.
-pub fn check_plan(file: &[u8], plan: &Plan, wanted: &Current, symbols_end: bool) -> Result<(), String> {
-    verify(file, plan).map_err(|error| error.to_string())?;
-    let after = plan.replay(file, plan.edits.len()).ok_or("an edit copies from outside the file")?;
+pub fn check_plan(file: &[u8], plan: &Plan<'_>, wanted: &Current, symbols_end: bool) -> Result<(), String> {
+    let verified = verify(plan.clone()).map_err(|error| error.to_string())?;
+    let after = plan.replay(plan.edits.len()).ok_or("an edit copies from outside the file")?;
+    if verified.into_bytes() != after {
+        return Err("the verified plan makes other bytes than its edits".into());
+    }
     let (old_len, new_len) = (file.len() as u64, after.len() as u64);
     if new_len != plan.new_len {
         return Err(format!("the file has {new_len} bytes instead of {}", plan.new_len));
@@ -308,11 +313,10 @@ pub fn check_plan(file: &[u8], plan: &Plan, wanted: &Current, symbols_end: bool)
 }
 
 /// A second run changes nothing.
-fn settled(after: &[u8], case: &Case, made: &Plan, wanted: &Current) -> Result<(), String> {
+fn settled(after: &[u8], case: &Case, made: &Plan<'_>, wanted: &Current) -> Result<(), String> {
     parsers_agree(after)?;
-    let image = Image::parse(after).map_err(|error| format!("the result is damaged: {error}"))?;
-    let image = image.map_err(|reason| format!("the result is {reason}"))?;
-    let now = search_paths(&image);
+    let image = Image::parse(after).map_err(|error| format!("the result is no such file: {error}"))?;
+    let now = image.search_paths();
     if now != *wanted {
         return Err(format!("the result has {now:?}"));
     }
@@ -326,7 +330,7 @@ fn settled(after: &[u8], case: &Case, made: &Plan, wanted: &Current) -> Result<(
     }
     // Even if it were planned again, it would not grow.
     let note = note_of(&made.change).map_or(NoteChange::Drop, |descriptor| NoteChange::Renew(descriptor.to_vec()));
-    let again = plan(&image, &Change { note, ..made.change.clone() })
+    let again = plan(&image, &made.change.clone().with_note(note))
         .map_err(|refusal| format!("the same change is refused: {refusal}"))?;
     let growth = again.new_len - after.len() as u64;
     if growth == 0 { Ok(()) } else { Err(format!("the same change once more grows the file by {growth} bytes")) }

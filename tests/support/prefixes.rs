@@ -30,7 +30,7 @@ struct Rest {
 }
 
 /// Checks the file, which has this many symbols, after each edit of `plan`, which puts the search path `new` in force.
-pub fn check(file: &[u8], plan: &Plan, new: Option<&[u8]>, symbols: u64) -> Result<(), String> {
+pub fn check(file: &[u8], plan: &Plan<'_>, new: Option<&[u8]>, symbols: u64) -> Result<(), String> {
     let sizes = Sizes::of(file, symbols)?;
     let before = view(file, &sizes)?;
     let new = new.map(<[u8]>::to_vec);
@@ -63,7 +63,7 @@ pub fn check(file: &[u8], plan: &Plan, new: Option<&[u8]>, symbols: u64) -> Resu
             return Err(fail(format!("the search path is {:?}", after.path.map(|p| p.escape_ascii().to_string()))));
         }
     }
-    if now != plan.replay(file, plan.edits.len()).unwrap_or_default() {
+    if now != plan.replay(plan.edits.len()).unwrap_or_default() {
         return Err("the edits one by one make another file than all of them".into());
     }
     if is_new { Ok(()) } else { Err("the new search path never came in force".into()) }

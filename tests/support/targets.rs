@@ -5,7 +5,7 @@ use super::generated::{self, Case, change, wanted};
 use driver_runpath::decide::{Current, Policy, Tag, decide as new_path, entries};
 use driver_runpath::detect::{Depth, DriverNames, detect as look};
 use driver_runpath::elf::{Image, MAGIC};
-use driver_runpath::facts::{Facts, search_paths};
+use driver_runpath::facts::Facts;
 use driver_runpath::fixtures::{Bytes, Entropy, Spec, damage};
 use driver_runpath::plan::{Plan, plan as place};
 use driver_runpath::verify::verify;
@@ -56,7 +56,7 @@ pub fn file_of(input: &[u8]) -> Vec<u8> {
 /// Evidence lies where it is said to lie, and the first piece is among all of them.
 pub fn detect(input: &[u8]) {
     let file = file_of(input);
-    let Ok(Ok(image)) = Image::parse(&file) else { return };
+    let Ok(image) = Image::parse(&file) else { return };
     // It keeps its automaton.
     static DRIVERS: LazyLock<DriverNames> = LazyLock::new(|| DriverNames::new(["vendor.so".to_owned()]));
     let all = look(&image, &DRIVERS, Depth::All);
@@ -66,7 +66,7 @@ pub fn detect(input: &[u8]) {
     for evidence in &all.evidence {
         assert!(evidence.offset.0 < file.len() as u64, "{evidence:?}");
     }
-    assert_eq!(Facts::of(&image, &DRIVERS, None).search, search_paths(&image));
+    assert_eq!(Facts::of(&image, &DRIVERS, None).search, image.search_paths());
 }
 
 /// The driver directory comes first, nothing is empty or there twice, and a second run changes nothing.
@@ -86,7 +86,7 @@ pub fn decide(input: &[u8]) {
     let prepend = if which & 1 == 0 { Vec::new() } else { vec![dir(take(sizes[1]))] };
     let runpath = (which & 2 != 0).then(|| take(sizes[2]));
     let rpath = (which & 4 != 0).then(|| take(usize::MAX));
-    let policy = Policy { driver_dir, prepend, force };
+    let policy = Policy::new(driver_dir).prepend(prepend).force(force);
     let must_stay = |entry: &[u8]| which & 8 != 0 && entry.len() % 2 == 0;
     let decision = new_path(&Current { runpath, rpath }, &policy, must_stay, which & 16 != 0);
     let found: Vec<&[u8]> = entries(&decision.path).collect();
@@ -110,16 +110,15 @@ pub fn plan(input: &[u8]) {
 }
 
 /// Plans, verifies and replays; `None` where it is refused. A result that verifies is right.
-pub fn plan_for(file: &[u8], tag: Tag, path: Vec<u8>) -> Option<Plan> {
-    let image = Image::parse(file).ok()?.ok()?;
-    let old = search_paths(&image);
+pub fn plan_for(file: &[u8], tag: Tag, path: Vec<u8>) -> Option<Plan<'_>> {
+    let image = Image::parse(file).ok()?;
+    let old = image.search_paths();
     let plan = place(&image, &change(tag, Some(path))).ok()?;
-    verify(file, &plan).ok()?;
-    let after = plan.replay(file, plan.edits.len()).expect("edits copy from within the file");
+    verify(plan.clone()).ok()?;
+    let after = plan.replay(plan.edits.len()).expect("edits copy from within the file");
     assert_eq!(after.len() as u64, plan.new_len);
-    let image = Image::parse(&after).expect("the result is no damaged file");
-    let image = image.expect("the result can have a search path");
-    assert_eq!(search_paths(&image), wanted(&old, &plan.change));
+    let image = Image::parse(&after).expect("the result can have a search path");
+    assert_eq!(image.search_paths(), wanted(&old, &plan.change));
     Some(plan)
 }
 

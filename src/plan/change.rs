@@ -1,0 +1,110 @@
+//! What is asked of the planner.
+
+use crate::decide::{Current, Tag};
+
+/// What the dynamic table shall say afterwards.
+///
+/// ```
+/// use driver_runpath::decide::Tag;
+/// use driver_runpath::plan::Change;
+///
+/// let (set, drop) = (Change::new(Tag::Runpath, "$ORIGIN/../lib"), Change::without(Tag::Rpath));
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Change {
+    /// The tag that holds the search path; the other one goes.
+    pub tag: Tag,
+    /// The search path, without NUL. `None`: this tag goes, too.
+    pub path: Option<Vec<u8>>,
+    /// What becomes of the resolution note.
+    pub note: NoteChange,
+}
+
+impl Change {
+    /// This search path, by this tag; a resolution note goes.
+    ///
+    /// ```
+    /// # use driver_runpath::{decide::Tag, plan::Change};
+    /// let change = Change::new(Tag::Runpath, "$ORIGIN/../lib");
+    /// ```
+    pub fn new(tag: Tag, path: impl Into<Vec<u8>>) -> Self {
+        Self { tag, path: Some(path.into()), note: NoteChange::Drop }
+    }
+
+    /// Without this tag; a resolution note goes.
+    pub fn without(tag: Tag) -> Self {
+        Self { tag, path: None, note: NoteChange::Drop }
+    }
+
+    /// The same, with this for the resolution note.
+    #[must_use]
+    pub fn with_note(self, note: NoteChange) -> Self {
+        Self { note, ..self }
+    }
+
+    /// The changes from what a file has to `wanted`; `None`: no search path. Each of them alone is a file that loads.
+    /// `note` is what becomes of the resolution note with the wanted path.
+    ///
+    /// ```
+    /// # use driver_runpath::{decide::{Current, Tag}, plan::{Change, NoteChange}};
+    /// let now = Current { rpath: Some(b"/opt/lib".to_vec()), ..Current::default() };
+    /// assert!(Change::between(&now, Some((Tag::Rpath, b"/opt/lib")), NoteChange::Drop).is_empty());
+    /// assert_eq!(Change::between(&now, None, NoteChange::Drop), [Change::without(Tag::Rpath)]);
+    /// ```
+    pub fn between(now: &Current, wanted: Option<(Tag, &[u8])>, note: NoteChange) -> Vec<Self> {
+        match wanted {
+            Some(_) if wanted == now.effective() && (now.runpath.is_none() || now.rpath.is_none()) => Vec::new(),
+            Some((tag, path)) => vec![Self::new(tag, path).with_note(note)],
+            None => {
+                // The one that loaders ignore beside the other goes first.
+                let tags = [(Tag::Rpath, &now.rpath), (Tag::Runpath, &now.runpath)];
+                let there = tags.into_iter().filter(|(_, path)| path.is_some());
+                there.map(|(tag, _)| Self::without(tag)).collect()
+            }
+        }
+    }
+}
+
+/// What becomes of the resolution note (see [`crate::resolution`]). Its descriptor is made before, by whom can ask the
+/// file system.
+///
+/// ```
+/// use driver_runpath::decide::Tag;
+/// use driver_runpath::plan::{Change, NoteChange};
+///
+/// assert_eq!(Change::new(Tag::Runpath, "/opt/lib").note, NoteChange::Drop);
+/// let renewed = Change::new(Tag::Runpath, "/opt/lib").with_note(NoteChange::Renew(b"libx.so\0?/opt/lib\0\0".to_vec()));
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum NoteChange {
+    /// There is none afterwards.
+    #[default]
+    Drop,
+    /// One that is there says this afterwards, if there is room for it; else there is none.
+    Renew(Vec<u8>),
+    /// The file, which has none, gets one that says this.
+    Write(Vec<u8>),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_tags_go_the_ignored_one_first() {
+        let both = Current { runpath: Some(b"/a".to_vec()), rpath: Some(b"/b".to_vec()) };
+        let tags = |changes: Vec<Change>| changes.iter().map(|change| change.tag).collect::<Vec<_>>();
+        assert_eq!(tags(Change::between(&both, None, NoteChange::Drop)), [Tag::Rpath, Tag::Runpath]);
+        assert_eq!(
+            tags(Change::between(&both, Some((Tag::Runpath, b"/a")), NoteChange::Drop)),
+            [Tag::Runpath],
+            "the other one must go"
+        );
+        let one = Current { runpath: Some(b"/a".to_vec()), rpath: None };
+        assert!(Change::between(&one, Some((Tag::Runpath, b"/a")), NoteChange::Drop).is_empty());
+        assert_eq!(tags(Change::between(&one, Some((Tag::Rpath, b"/a")), NoteChange::Drop)), [Tag::Rpath]);
+        assert!(Change::between(&Current::default(), None, NoteChange::Drop).is_empty());
+    }
+}
