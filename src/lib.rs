@@ -108,6 +108,8 @@ pub mod runpath;
 #[doc(hidden)]
 pub mod source;
 #[doc(hidden)]
+pub mod stub_references;
+#[doc(hidden)]
 pub mod sysroot;
 #[doc(hidden)]
 pub mod tree;

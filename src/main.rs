@@ -19,18 +19,18 @@ use clap::error::ErrorKind;
 use clap::{Parser, ValueEnum};
 use driver_runpath::apply::Durability;
 use driver_runpath::audit;
-use driver_runpath::check::check;
+use driver_runpath::check::{StubRule, check};
 use driver_runpath::decide::{Policy, Tag};
 use driver_runpath::detect::{self, Depth, DriverNames};
 use driver_runpath::explain::{self, explain};
-use driver_runpath::fix::{self, fix};
+use driver_runpath::fix::{self, Stubs, fix};
 use driver_runpath::gpu_code::{self, Requirement};
 use driver_runpath::links::Protection;
 use driver_runpath::patchelf::{self, Reader};
 use driver_runpath::report::{
-    AuditView, Leniency, Mending, Printed, Rigour, Screen, Status, Told, Verbosity, Voice, audit_json, audit_text,
-    check_json, check_text, error_line, explain_json, explain_text, fix_json, fix_text, gpu_code_json, gpu_code_text,
-    printable, printed, runpath_text,
+    AuditView, CheckView, Leniency, Mending, Printed, Rigour, Screen, Status, Told, Verbosity, Voice, audit_json,
+    audit_text, check_json, check_text, error_line, explain_json, explain_text, fix_json, fix_text, gpu_code_json,
+    gpu_code_text, printable, printed, runpath_text,
 };
 use driver_runpath::runpath::{self, Operation};
 use driver_runpath::sysroot::Sysroot;
@@ -111,6 +111,7 @@ fn run_fix(command: Fix, color: Color) -> anyhow::Result<Status> {
         driver_dirs: driver_dirs(selection.driver_link.clone(), &names(&selection.names))?,
         policy: Policy { driver_dir: Vec::new(), prepend, force },
         all: command.all,
+        stubs: if command.drop_stubs { Stubs::Drop } else { Stubs::Stay },
         depth: depth(&selection, command.json, screen(color)),
         dry_run: command.dry_run,
         durability: durability(command.sync),
@@ -148,18 +149,24 @@ fn run_check(command: Check, color: Color) -> anyhow::Result<Status> {
             &names(&selection.names),
             &driver_dirs(selection.driver_link.clone(), &names(&selection.names))?,
             &Protection { store: store_to_protect(), break_links: false },
+            if command.no_stubs { StubRule::Forbidden } else { StubRule::Noted },
             &watch,
         )
     };
     let voice = voice(&selection, color);
-    let commands = Mending { in_place: mending(&selection, &[]), by_copies: mending(&selection, &["--break-links"]) };
+    let stubs: &[&str] = if command.no_stubs { &["--drop-stubs"] } else { &[] };
+    let commands = Mending {
+        in_place: mending(&selection, stubs),
+        by_copies: mending(&selection, &[stubs, &["--break-links"]].concat()),
+    };
+    let view = if command.failing { CheckView::Failing } else { CheckView::All };
     warn_of_unused(&exclude, &selection);
     let told = || {
         let (mut out, mut errors) = outputs();
         if command.json {
             writeln!(out, "{}", check_json(&report, leniency(&selection))?)?;
         } else {
-            check_text(&report, &commands, &voice, &mut out, &mut errors)?;
+            check_text(&report, &commands, view, &voice, &mut out, &mut errors)?;
         }
         Ok(out.flush()?)
     };

@@ -12,7 +12,7 @@ use std::{fs, ptr};
 
 use driver_runpath::decide::{Policy, Tag};
 use driver_runpath::detect::DriverNames;
-use driver_runpath::fix::{DriverDirs, Options, Outcome, fix};
+use driver_runpath::fix::{DriverDirs, Options, Outcome, Stubs, fix};
 use driver_runpath::fixtures::{Access, Entry, Header, Load, Part, Sections, Spec, damage};
 use proptest::test_runner::{RngAlgorithm, TestRng};
 use support::targets;
@@ -181,6 +181,7 @@ fn a_file_that_is_not_changed_is_as_it_was() {
         driver_dirs: DriverDirs { native: b"/run/opengl-driver/lib".to_vec(), i386: b"/run/32/lib".to_vec() },
         policy: Policy::default(),
         all: true,
+        stubs: Stubs::Stay,
         depth: driver_runpath::detect::Depth::First,
         dry_run: false,
         durability: Default::default(),
