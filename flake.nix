@@ -24,7 +24,12 @@
 
       packages = forAllSystems (pkgs: {
         default = pkgs.driver-runpath;
-        inherit (pkgs) driver-runpath autoAddDriverRunpath addDriverRunpath;
+        inherit (pkgs)
+          driver-runpath
+          autoAddDriverRunpath
+          addDriverRunpath
+          driverRunpathCheckHook
+          ;
       });
 
       checks = forAllSystems (pkgs: { inherit (pkgs) driver-runpath; } // pkgs.driver-runpath.tests);

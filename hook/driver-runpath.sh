@@ -2,49 +2,19 @@
 # The shell functions that build scripts and other hooks call.
 # All logic is in the binary; what is here finds the files and the flags for it.
 
-# driverRunpathFix ARGUMENT...
-# Calls `driver-runpath fix` with the flags that the derivation sets.
-driverRunpathFix() {
-  local flags=()
-  ((${NIX_DEBUG:-0} >= 1)) || flags+=(-q)
-  ((${NIX_DEBUG:-0} < 4)) || flags+=(-v)
-  driverRunpathList --driver-lib driverRunpathLibraries
-  driverRunpathList --prepend driverRunpathPrepend driverRunpathPrependArray
-  driverRunpathList "" driverRunpathFlags driverRunpathFlagsArray
-  RAYON_NUM_THREADS=${NIX_BUILD_CORES-} "@driverRunpath@" fix "${flags[@]}" "$@"
-}
-
-# driverRunpathList OPTION VARIABLE...
-# Adds the words of each VARIABLE to the caller's flags, OPTION before each of them.
-# A list is an array with structured attributes, and else a string of words.
-driverRunpathList() {
-  local name word words
-  for name in "${@:2}"; do
-    local -n list=$name
-    words=()
-    if [[ $(declare -p "$name" 2>/dev/null) == "declare -a"* ]]; then
-      words=("${list[@]}")
-    else
-      read -rd "" -a words <<<"${list-}" || :
-    fi
-    for word in "${words[@]}"; do
-      flags+=(${1:+"$1"} "$word")
-    done
-  done
-}
+# shellcheck source=words.sh disable=SC1091
+source "@words@"
 
 # addDriverRunpath [--force-rpath] [--] FILE...
 # Patches the files named, whatever they load.
 addDriverRunpath() {
   local force="" file files=()
-  while (($#)); do
+  while [[ ${1-} == --* ]]; do
     case $1 in
       --) shift && break ;;
-      --force-rpath) force=$1 ;;
-      --*) echo "addDriverRunpath: unknown option $1" >&2 && return 1 ;;
-      *) break ;;
+      --force-rpath) force=$1 && shift ;;
+      *) echo "addDriverRunpath: unknown option $1" >&2 && return 1 ;;
     esac
-    shift
   done
   for file; do
     [[ $file == /* ]] || file=$PWD/$file
@@ -54,8 +24,7 @@ addDriverRunpath() {
   ((${#files[@]})) || return 0
   driverRunpathFix --all ${force:+"$force"} -- "${files[@]}" || return
   # In a file: a call in `find … | while …` is one in a subshell.
-  [[ ! -d ${NIX_BUILD_TOP-} ]] ||
-    printf '%s\0' "${files[@]/#/$force:}" >>"$NIX_BUILD_TOP/.driver-runpath-by-hand"
+  [[ ! -d ${NIX_BUILD_TOP-} ]] || printf '%s\0' "${files[@]}" >>"$NIX_BUILD_TOP/.driver-runpath-by-hand$force"
 }
 
 addOpenGLRunpath() {
@@ -66,14 +35,15 @@ addOpenGLRunpath() {
 # Patches what addDriverRunpath was called for once more: what came after the call
 # (patchELF, autoPatchelf) can have written another search path.
 driverRunpathByHand() {
-  local line plain=() forced=() list=${NIX_BUILD_TOP-}/.driver-runpath-by-hand
-  [[ -f $list ]] || return 0
-  while IFS= read -rd "" line; do
-    [[ -f ${line#*:} ]] || continue
-    if [[ $line == :* ]]; then plain+=("${line#*:}"); else forced+=("${line#*:}"); fi
-  done <"$list"
-  ((!${#plain[@]})) || driverRunpathFix --all -- "${plain[@]}" || return
-  ((!${#forced[@]})) || driverRunpathFix --all --force-rpath -- "${forced[@]}"
+  local force file files list
+  for force in "" --force-rpath; do
+    files=() list=${NIX_BUILD_TOP-}/.driver-runpath-by-hand$force
+    [[ -f $list ]] || continue
+    while IFS= read -rd "" file; do
+      [[ ! -f $file ]] || files+=("$file")
+    done <"$list"
+    ((!${#files[@]})) || driverRunpathFix --all ${force:+"$force"} -- "${files[@]}" || return
+  done
 }
 
 # autoFixElfFiles FUNCTION
@@ -119,6 +89,18 @@ elfHasDynamicSection() {
   "@driverRunpath@" patchelf --print-rpath "$1" >/dev/null 2>&1
 }
 
+# driverRunpathFix ARGUMENT...
+# Calls `driver-runpath fix` with the flags that the derivation sets.
+driverRunpathFix() {
+  local flags=(--drop-stubs)
+  ((${NIX_DEBUG:-0} >= 1)) || flags+=(-q)
+  ((${NIX_DEBUG:-0} < 4)) || flags+=(-v)
+  driverRunpathWords --driver-lib driverRunpathLibraries
+  driverRunpathWords --prepend driverRunpathPrepend driverRunpathPrependArray
+  driverRunpathWords "" driverRunpathFlags driverRunpathFlagsArray
+  RAYON_NUM_THREADS=${NIX_BUILD_CORES-} "@driverRunpath@" fix "${flags[@]}" "$@"
+}
+
 driverRunpathOne() {
   (($# == 2)) && [[ -n $2 ]] && return
   echo "$1: needs one argument, was given: ${*:2}" >&2
@@ -130,23 +112,26 @@ driverRunpathLog() {
   if declare -F nixLog >/dev/null; then nixLog "$@"; else echo "driver-runpath: $*" >&2; fi
 }
 
-# Keeps our entries the last ones of postFixupHooks, each once: who comes after them writes
-# search paths without the driver. Only who writes down what the search paths mean comes later.
+# Keeps our entries the last ones of postFixupHooks, each once: who comes after them writes search
+# paths without the driver. Only who writes down or checks what the search paths mean comes later.
+# Functions of the same names, of another hook that was sourced after this one, give way.
 driverRunpathLast() {
-  local hook others=() byHand=() auto=() notes=()
+  local hook others=() last=()
   for hook in "${postFixupHooks[@]}"; do
     case $hook in
-      driverRunpathByHand) byHand=("$hook") ;;
-      "autoFixElfFiles addDriverRunpath") auto=("$hook") ;;
-      _generateLDCacheAllOutputs) notes=("$hook") ;;
+      driverRunpathByHand) last[0]=$hook ;;
+      "autoFixElfFiles addDriverRunpath") last[1]=$hook ;;
+      _generateLDCacheAllOutputs) last[2]=$hook ;;
+      driverRunpathCheck) last[3]=$hook ;;
       *) others+=("$hook") ;;
     esac
   done
-  postFixupHooks=("${others[@]}" "${byHand[@]}" "${auto[@]}" "${notes[@]}")
+  postFixupHooks=("${others[@]}" "${last[@]}")
+  eval "$driverRunpathFunctions"
 }
 
-if [[ -z ${driverRunpathSourced-} ]]; then
-  driverRunpathSourced=1
+if [[ -z ${driverRunpathFunctions-} ]]; then
+  driverRunpathFunctions=$(declare -f addDriverRunpath addOpenGLRunpath autoFixElfFiles elfHasDynamicSection)
   postFixupHooks+=(driverRunpathByHand)
   # postHooks run when all hooks are sourced, whatever `phases` says. The other two are for
   # hooks that register themselves later, in a phase or in preFixup. In postFixup it would be

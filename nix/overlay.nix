@@ -9,10 +9,12 @@ let
     {
       autoAddCudaCompatRunpath = finalCuda.callPackage ./cuda-compat-hook.nix { };
     }
-    # Where the hook itself once lived.
+    # Where the hook itself once lived, and the one that comes with packages of stubs.
     // builtins.intersectAttrs prevCuda {
       inherit (final) autoAddDriverRunpath;
       autoAddOpenGLRunpathHook = final.autoAddDriverRunpath;
+      # What it does is part of the job.
+      removeStubsFromRunpathHook = final.autoAddDriverRunpath;
     };
 
   # Before `_cuda.extensions`, each CUDA package set had to be extended by name.
@@ -23,6 +25,7 @@ in
   driver-runpath = final.callPackage ./package.nix { };
 
   autoAddDriverRunpath = final.callPackage ./hook.nix { };
+  driverRunpathCheckHook = final.callPackage ./check-hook.nix { };
   addDriverRunpath = final.callPackage ./functions-hook.nix { };
   # Upstream's functions of the same names must not be sourced after ours.
   autoFixElfFiles = final.addDriverRunpath;

@@ -1,10 +1,10 @@
 {
   lib,
-  stdenv,
   rustPlatform,
   callPackage,
   installShellFiles,
   versionCheckHook,
+  buildPackages ? { },
 }:
 
 rustPlatform.buildRustPackage (finalAttrs: {
@@ -42,9 +42,10 @@ rustPlatform.buildRustPackage (finalAttrs: {
   versionCheckProgramArg = "--version";
 
   passthru = {
-    # Where NixOS links the running driver, named "opengl-driver" for legacy reasons. For the
-    # files that it patches, the binary knows by itself.
-    driverLink = "/run/opengl-driver" + lib.optionalString stdenv.hostPlatform.isi686 "-32";
+    # For passthru.tests of other packages.
+    check = callPackage ./check.nix {
+      driver-runpath = buildPackages.driver-runpath or finalAttrs.finalPackage;
+    };
     tests = callPackage ./tests/suite.nix { driver-runpath = finalAttrs.finalPackage; };
   };
 

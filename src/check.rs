@@ -11,15 +11,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::Error;
-use crate::decide::{Tag, entries, is_stub_directory, same_directory_key};
+use crate::decide::{Tag, entries, is_stub_directory, same_directory_key, stub_directories};
 use crate::detect::{Depth, Detection, DriverNames};
 use crate::elf::NotCandidate;
 use crate::facts::Facts;
-use crate::fix::{DriverDirs, INTERRUPTED, Surveyed, holds_needed_library, survey, tree_of};
+use crate::fix::{DriverDirs, INTERRUPTED, Surveyed, holds_needed_library, must_stay, survey, tree_of};
 use crate::here::{Here, Loading};
 use crate::links::Protection;
-use crate::resolution::{Loaders, Reader, Said, of_drivers};
+use crate::resolution::{LeadsTo, Loaders, Reader, Said, of_drivers};
 use crate::source::Links;
+use crate::stub_references::{self, Reference};
 use crate::walk::{Exclude, Found, Walked};
 use crate::watch::Watch;
 
@@ -47,6 +48,23 @@ pub enum Verdict {
     NamesOnly,
     /// The file does not load the driver.
     NotALoader,
+}
+
+/// What directories of stubs mean where they cannot keep the driver from being found.
+///
+/// ```
+/// # use driver_runpath::check::{Options, StubRule};
+/// let mut options = Options::default();
+/// options.stubs = StubRule::Forbidden;
+/// ```
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StubRule {
+    /// They are worth a note.
+    #[default]
+    Noted,
+    /// They are wrong, in search paths and in resolution notes, and so is each reference to a package of stubs.
+    Forbidden,
 }
 
 /// One ELF file of the report.
@@ -90,6 +108,8 @@ pub struct Judged {
     pub search_path: Option<(Tag, Vec<u8>)>,
     /// What its resolution note says, if it has one.
     pub note: Option<Note>,
+    /// Directories of stubs in its search path that nothing needs.
+    pub stubs: Vec<Vec<u8>>,
     /// Why the file is believed to load the driver.
     pub detection: Detection,
     /// Why its section headers cannot be used.
@@ -137,6 +157,10 @@ pub struct Report {
     pub others: u64,
     /// What this machine has of a driver.
     pub here: Here,
+    /// What stubs mean.
+    pub stubs: StubRule,
+    /// The files of any kind that refer to a package of stubs, where that is forbidden.
+    pub references: Vec<Reference>,
 }
 
 /// What is asked of [`check`].
@@ -154,9 +178,11 @@ pub struct Options {
     pub driver_dirs: DriverDirs,
     /// What `fix` would not change in place, for the report.
     pub protection: Protection,
+    /// What stubs mean.
+    pub stubs: StubRule,
     /// What the walk passes over.
     pub exclude: Exclude,
-    /// How far the run has got, for whoever shows it.
+    /// How far the run has got, but for the search for references to stubs, which reads every byte of every file.
     pub watch: Arc<Watch>,
 }
 
@@ -169,18 +195,19 @@ pub struct Options {
 /// assert!(report.files[0].lacks_it());
 /// ```
 pub fn check(paths: &[PathBuf], options: &Options) -> Report {
-    let Options { names, driver_dirs, protection, exclude, watch } = options;
-    let Walked { files, problems, others } = survey(paths, exclude, names, Some(Depth::All), watch);
-    let openers = openers(&files);
+    let Options { names, driver_dirs, protection, stubs, exclude, watch } = options;
+    let stubs = *stubs;
+    let Walked { files, mut problems, others } = survey(paths, exclude, names, Some(Depth::All), watch);
+    let beside = beside(&files, names);
     let facts = |found: &Found<Surveyed>| found.seen.as_ref().ok()?.as_ref().ok()?.interpreter.clone();
     let has_note = |found: &Found<Surveyed>| matches!(&found.seen, Ok(Ok(facts)) if facts.note.is_some());
     // Without a note, no loader is looked at.
     let interpreters: Vec<_> =
         if files.iter().any(has_note) { files.iter().filter_map(facts).collect() } else { Vec::new() };
     let loaders = Loaders::of(interpreters.iter().map(Vec::as_slice));
-    let files = files.into_iter().zip(openers).map(|(mut found, openers)| {
+    let files = files.into_iter().zip(beside).map(|(mut found, beside)| {
         let seen = std::mem::replace(&mut found.seen, Ok(Err(NotCandidate::NotElf)));
-        let result = judge_survey(seen, &found.path, openers, names, driver_dirs, &loaders);
+        let result = judge_survey(seen, &found.path, beside, names, driver_dirs, &loaders);
         let named = found.links == Links::Follow;
         let mut checked = Checked { path: found.path.clone(), named, refusal: None, result };
         if checked.lacks_it() {
@@ -190,7 +217,16 @@ pub fn check(paths: &[PathBuf], options: &Options) -> Report {
     });
     let files: Vec<Checked> = files.collect();
     let here = Here::look(files.iter().filter_map(loading), names);
-    Report { files, problems, others, here }
+    let references = match stubs {
+        StubRule::Noted => Vec::new(),
+        StubRule::Forbidden => {
+            let (references, unread) = stub_references::survey(paths, exclude);
+            let new = unread.into_iter().filter(|(path, _)| problems.iter().all(|(known, _)| known != path));
+            problems.extend(new.collect::<Vec<_>>());
+            references
+        }
+    };
+    Report { files, problems, others, here, stubs, references }
 }
 
 impl Checked {
@@ -198,6 +234,18 @@ impl Checked {
     pub fn lacks_it(&self) -> bool {
         let verdict = self.result.as_ref().ok().and_then(|result| result.as_ref().ok()).map(|judged| &judged.verdict);
         matches!(verdict, Some(Verdict::Misses | Verdict::FindsStub(_) | Verdict::Misled(_)))
+    }
+}
+
+impl Judged {
+    /// Whether its search path or its resolution note has stubs in it that nothing needs.
+    pub fn has_stubs(&self) -> bool {
+        !self.stubs.is_empty() || self.stub_in_note().is_some()
+    }
+
+    /// What its resolution note says of a driver library that it sends to a stub.
+    pub fn stub_in_note(&self) -> Option<&Said> {
+        self.note.iter().flat_map(|note| &note.said).find(|said| matches!(said.leads_to, LeadsTo::Stub(_)))
     }
 }
 
@@ -219,12 +267,25 @@ pub(crate) fn verdict(facts: &Facts, path: &Path, names: &DriverNames, driver_di
     })
 }
 
-/// Who may open what each file only names.
-fn openers(files: &[Found<Surveyed>]) -> Vec<Vec<PathBuf>> {
+/// What it takes the other files to know of one.
+#[derive(Default)]
+struct Beside {
+    /// Who may open what it only names.
+    openers: Vec<PathBuf>,
+    /// Directories of stubs that nothing needs.
+    stubs: Vec<Vec<u8>>,
+}
+
+fn beside(files: &[Found<Surveyed>], names: &DriverNames) -> Vec<Beside> {
     let tree = tree_of(files);
-    let of = |found: &Found<Surveyed>| match &found.seen {
-        Ok(Ok(facts)) if facts.detection.names_only() => tree.openers(facts).into_iter().map(Path::to_owned).collect(),
-        _ => Vec::new(),
+    let of = |found: &Found<Surveyed>| {
+        let Ok(Ok(facts)) = &found.seen else { return Beside::default() };
+        let openers = if facts.detection.names_only() { tree.openers(facts) } else { Vec::new() };
+        let stubs = stub_directories(&facts.search, |entry| must_stay(entry, &found.path, facts, &tree, names));
+        Beside {
+            openers: openers.into_iter().map(Path::to_owned).collect(),
+            stubs: stubs.into_iter().map(<[u8]>::to_vec).collect(),
+        }
     };
     files.iter().map(of).collect()
 }
@@ -232,7 +293,7 @@ fn openers(files: &[Found<Surveyed>]) -> Vec<Vec<PathBuf>> {
 fn judge_survey(
     seen: Surveyed,
     path: &Path,
-    openers: Vec<PathBuf>,
+    beside: Beside,
     names: &DriverNames,
     driver_dirs: &DriverDirs,
     loaders: &Loaders,
@@ -248,7 +309,8 @@ fn judge_survey(
         let search_path = facts.search.effective().map(|(tag, path)| (tag, path.to_vec()));
         let Facts { mut detection, broken_sections, is_interrupted, .. } = facts;
         detection.warnings.extend(is_interrupted.then(|| INTERRUPTED.to_owned()));
-        Judged { verdict, search_path, note, detection, broken_sections, driver_dir, openers }
+        let Beside { openers, stubs } = beside;
+        Judged { verdict, search_path, note, stubs, detection, broken_sections, driver_dir, openers }
     }))
 }
 
@@ -312,6 +374,26 @@ mod tests {
         assert_eq!(with(Reader::Unknown, Verdict::Finds), Verdict::Misled(stub.clone()));
         assert_eq!(with(Reader::Ignores("/ld".into()), Verdict::Finds), Verdict::Finds);
         assert_eq!(with(Reader::Unknown, Verdict::Misses), Verdict::Misses);
+    }
+
+    #[test]
+    fn stubs_in_the_search_path_or_in_the_note_are_stubs_of_the_file() {
+        let judged = |stubs: &[&str], leads_to: LeadsTo| Judged {
+            verdict: Verdict::NotALoader,
+            search_path: None,
+            note: Some(Note {
+                said: vec![Said { name: b"libcuda.so.1".into(), leads_to }],
+                reader: Reader::Ignores("/ld".into()),
+            }),
+            stubs: stubs.iter().map(|stub| stub.as_bytes().to_vec()).collect(),
+            detection: Detection::default(),
+            broken_sections: None,
+            driver_dir: b"/run/opengl-driver/lib".to_vec(),
+            openers: Vec::new(),
+        };
+        assert!(judged(&["/c/lib/stubs"], LeadsTo::Driver).has_stubs());
+        assert!(judged(&[], LeadsTo::Stub(b"/c/lib/stubs/libcuda.so.1".to_vec())).has_stubs());
+        assert!(!judged(&[], LeadsTo::Elsewhere(b"/c/lib/libcuda.so.1".to_vec())).has_stubs());
     }
 
     #[test]

@@ -164,6 +164,29 @@ pub fn decide(current: &Current, policy: &Policy, must_stay: impl Fn(&[u8]) -> b
     Decision { tag, path, changes, inherits: rpath_for_heirs }
 }
 
+/// Decides the search path of a file that does not load the driver: the old one without directories of stubs, and
+/// without empty entries, which nobody writes on purpose. `None` if it has no such directory to lose.
+///
+/// `must_stay` is as for [`decide`]. Where nothing is left, the path is empty and the tag goes, too.
+pub fn without_stubs(current: &Current, must_stay: impl Fn(&[u8]) -> bool) -> Option<Decision> {
+    if stub_directories(current, &must_stay).is_empty() {
+        return None;
+    }
+    let (tag, old) = current.effective()?;
+    let stays = |entry: &&[u8]| !entry.is_empty() && (!is_stub_directory(entry) || must_stay(entry));
+    let path = entries(old).filter(stays).collect::<Vec<_>>().join(&b':');
+    Some(Decision { tag, path, changes: true, inherits: false })
+}
+
+/// The directories of stubs in the search paths, without those that must stay.
+pub fn stub_directories(current: &Current, must_stay: impl Fn(&[u8]) -> bool) -> Vec<&[u8]> {
+    let stubs = |path| entries(path).filter(|entry| is_stub_directory(entry));
+    let effective = current.effective().into_iter().flat_map(|(_, path)| stubs(path));
+    // Loaders ignore a DT_RPATH beside a DT_RUNPATH, but its bytes are in the file.
+    let ignored = current.rpath.as_deref().filter(|_| current.runpath.is_some());
+    effective.filter(|entry| !must_stay(entry)).chain(ignored.into_iter().flat_map(stubs)).collect()
+}
+
 /// Prefix, cuda_compat, driver, then the rest in its order without empty entries, stubs and duplicates of the prefix.
 fn new_search_path(old: &[u8], policy: &Policy, must_stay: impl Fn(&[u8]) -> bool) -> Vec<u8> {
     let entries = || entries(old).filter(|entry| !entry.is_empty());
@@ -221,8 +244,13 @@ pub fn is_stub_directory(entry: &[u8]) -> bool {
 fn is_stub_store_path(entry: &[u8]) -> bool {
     let mut parts = entry.rsplit(|&byte| byte == b'/');
     let (Some(lib), Some(package)) = (parts.next(), parts.next()) else { return false };
-    let Some(name) = package.strip_suffix(b"-stubs") else { return false };
-    lib.starts_with(b"lib") && parts.next().is_some() && memchr::memmem::find(name, b"-cuda").is_some()
+    lib.starts_with(b"lib") && parts.next().is_some() && is_stub_package(package)
+}
+
+/// `*-cuda*-stubs`, the name of a store path: nixpkgs' packages of CUDA have stubs in an output of their own.
+pub fn is_stub_package(name: &[u8]) -> bool {
+    let name = name.strip_suffix(b"-stubs");
+    name.is_some_and(|name| memchr::memmem::find(name, b"-cuda").is_some())
 }
 
 #[cfg(test)]
@@ -306,6 +334,36 @@ mod tests {
         assert_eq!(decide(&current, &policy(), |_| false, false).path, b"/run/opengl-driver/lib:/caf\xe9");
     }
 
+    #[test]
+    fn a_file_that_does_not_load_the_driver_loses_stubs_alone() {
+        let decided = |current: &Current, stays: &[u8]| without_stubs(current, |entry| entry == stays);
+        for (old, new) in [
+            ("/a:/cuda/lib/stubs:/b:/a", Some("/a:/b:/a")),
+            ("/cuda/lib64/stubs/:$ORIGIN", Some("$ORIGIN")),
+            ("/nix/store/h-cuda12.8-cuda_cudart-12.8.57-stubs/lib::/b", Some("/b")),
+            ("/cuda/lib/stubs", Some("")),
+            ("/cuda/lib/stubs:", Some("")),
+            ("/needed/lib/stubs:/cuda/lib/stubs", Some("/needed/lib/stubs")),
+            ("/needed/lib/stubs", None),
+            ("/x-cuda_compat/compat::/a", None),
+            ("", None),
+        ] {
+            let decision = decided(&runpath(old), b"/needed/lib/stubs");
+            assert_eq!(decision.map(|decision| decision.path), new.map(|path| path.as_bytes().to_vec()), "of {old:?}");
+        }
+        assert_eq!(decided(&Current::default(), b""), None);
+    }
+
+    #[test]
+    fn stubs_in_a_search_path_that_loaders_ignore_go_with_it() {
+        let current = Current { runpath: Some(b"/a".to_vec()), rpath: Some(b"/cuda/lib/stubs".to_vec()) };
+        let decision = without_stubs(&current, |_| true).expect("the bytes are in the file");
+        assert_eq!((decision.tag, decision.path), (Tag::Runpath, b"/a".to_vec()));
+        let rpath = Current { runpath: None, rpath: Some(b"/b:/cuda/lib/stubs".to_vec()) };
+        let decision = without_stubs(&rpath, |_| false).expect("it has a directory of stubs");
+        assert_eq!((decision.tag, decision.path), (Tag::Rpath, b"/b".to_vec()));
+    }
+
     fn entry() -> impl Strategy<Value = String> {
         prop_oneof![
             Just(String::new()),
@@ -361,6 +419,34 @@ mod tests {
             let second = decide(&again, &policy, must_stay, false);
             prop_assert!(!second.changes);
             prop_assert_eq!(second.path, first.path);
+        }
+
+        #[test]
+        fn without_stubs_all_else_stays_in_its_order(
+            old in prop::collection::vec(entry(), 0..8),
+            stays in prop::collection::vec(any::<bool>(), 8),
+            is_rpath: bool,
+        ) {
+            // Which directories hold a library that the file needs depends on the directory alone.
+            let must_stay = |entry: &[u8]| stays[entry.len() % stays.len()];
+            let path = old.join(":");
+            let with = |path: Vec<u8>| if is_rpath { Current { rpath: Some(path), runpath: None } } else { Current { runpath: Some(path), rpath: None } };
+            let current = with(path.clone().into_bytes());
+            let goes = |entry: &&[u8]| is_stub_directory(entry) && !must_stay(entry);
+            let some_goes = entries(path.as_bytes()).any(|entry| goes(&entry));
+            let decision = without_stubs(&current, must_stay);
+            prop_assert_eq!(decision.is_some(), some_goes);
+            if let Some(decision) = decision {
+                let expected: Vec<&[u8]> =
+                    entries(path.as_bytes()).filter(|entry| !entry.is_empty() && !goes(entry)).collect();
+                let new: Vec<&[u8]> = entries(&decision.path).filter(|entry| !entry.is_empty()).collect();
+                prop_assert_eq!(new, expected);
+                prop_assert_eq!(decision.tag, if is_rpath { Tag::Rpath } else { Tag::Runpath });
+                // A second run has nothing to do, and the job itself takes the same directories away.
+                prop_assert_eq!(without_stubs(&with(decision.path.clone()), must_stay), None);
+                let after = decide(&with(decision.path), &policy(), must_stay, false);
+                prop_assert_eq!(after.path, decide(&current, &policy(), must_stay, false).path);
+            }
         }
     }
 }

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use crate::Error;
 use crate::apply::Durability;
-use crate::decide::{Current, Decision, Policy, Tag, decide};
+use crate::decide::{Current, Decision, Policy, Tag, decide, stub_directories, without_stubs};
 use crate::detect::{Depth, Detection, DriverNames};
 use crate::edit::{Done, Edited, Editor, OpenOptions, Target};
 use crate::elf::{Image, NotCandidate, ParseError};
@@ -90,6 +90,8 @@ pub struct Options {
     pub force: Option<Tag>,
     /// Take every dynamic file and detect nothing.
     pub all: bool,
+    /// What becomes of directories of stubs in files that do not load the driver.
+    pub stubs: Stubs,
     /// How much evidence is wanted, for whoever reads the report; more than the first piece takes time.
     pub depth: Depth,
     /// Do everything but write.
@@ -112,6 +114,7 @@ impl Default for Options {
             prepend: Vec::new(),
             force: None,
             all: false,
+            stubs: Stubs::Stay,
             depth: Depth::First,
             dry_run: false,
             durability: Durability::default(),
@@ -120,6 +123,33 @@ impl Default for Options {
             watch: Arc::default(),
         }
     }
+}
+
+/// What becomes of directories of stubs in the search paths of files that do not load the driver.
+///
+/// ```
+/// # use driver_runpath::fix::{Options, Stubs};
+/// let mut options = Options::default();
+/// options.stubs = Stubs::Drop;
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Stubs {
+    /// The files are left alone.
+    Stay,
+    /// They go, but for those that hold a library which the file needs and no driver provides.
+    Drop,
+}
+
+/// What a file is to get.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Aim {
+    /// The driver's directory.
+    Driver,
+    /// A search path without stubs.
+    NoStubs,
+    /// Nothing.
+    Nothing,
 }
 
 impl Options {
@@ -132,6 +162,14 @@ impl Options {
     /// Whether a file with these facts should have the driver's directory.
     fn takes(&self, facts: &Facts) -> bool {
         self.all || facts.detection.loads_driver()
+    }
+
+    fn aim(&self, facts: &Facts) -> Aim {
+        match self.stubs {
+            _ if self.takes(facts) => Aim::Driver,
+            Stubs::Drop if !stub_directories(&facts.search, |_| false).is_empty() => Aim::NoStubs,
+            Stubs::Drop | Stubs::Stay => Aim::Nothing,
+        }
     }
 }
 
@@ -155,6 +193,8 @@ impl Options {
 pub enum Outcome {
     /// It got a new search path.
     Changed(Changed),
+    /// It does not load the driver, and its search path has no directories of stubs any more.
+    StubsDropped(Changed),
     /// Its search path is what it should be.
     AlreadyRight,
     /// It does not load the driver.
@@ -285,9 +325,9 @@ pub fn fix(paths: &[PathBuf], options: &Options) -> Report {
     let depth = (!options.all).then_some(options.depth);
     let Walked { files, problems, others } = survey(paths, &options.exclude, &options.names, depth, &options.watch);
     let tree = tree_of(&files);
-    let facts = files.iter().filter_map(|found| found.seen.as_ref().ok()?.as_ref().ok());
-    let taken: Vec<&Facts> = facts.filter(|facts| options.takes(facts)).collect();
-    options.watch.will_edit(taken.len() as u64);
+    let facts = || files.iter().filter_map(|found| found.seen.as_ref().ok()?.as_ref().ok());
+    let taken: Vec<&Facts> = facts().filter(|facts| options.takes(facts)).collect();
+    options.watch.will_edit(facts().filter(|facts| options.aim(facts) != Aim::Nothing).count() as u64);
     let dirs: BTreeSet<&[u8]> = taken.iter().map(|facts| options.driver_dirs.of(facts.is_i386)).collect();
     let driver_dirs = dirs.into_iter().map(<[u8]>::to_vec).collect();
     let outcome_of = |found: &Found<Surveyed>| {
@@ -316,7 +356,7 @@ pub fn fix(paths: &[PathBuf], options: &Options) -> Report {
             Outcome::Changed(_) | Outcome::AlreadyRight => true,
             // What could not be looked at has no evidence.
             Outcome::Failed(_) => detection.loads_driver() || options.all && is_dynamic,
-            Outcome::NotALoader | Outcome::NamesOnly(_) | Outcome::NotCandidate(_) => false,
+            Outcome::NotALoader | Outcome::NamesOnly(_) | Outcome::NotCandidate(_) | Outcome::StubsDropped(_) => false,
         };
         let named = found.links == Links::Follow;
         Fixed { named, path: found.path, detection, broken_sections, is_taken, outcome }
@@ -384,19 +424,20 @@ fn orphaned(path: &Path, facts: &Facts, changed: &Changed, options: &Options) ->
 
 /// What became of one file, and whether the unfinished edit of an earlier run was taken back.
 fn outcome(found: &Found<Surveyed>, facts: &Facts, tree: &Tree<'_>, options: &Options) -> (Outcome, bool) {
-    let is_taken = options.takes(facts);
+    let aim = options.aim(facts);
     let untouched = || {
         if facts.detection.names_only() {
             return Outcome::NamesOnly(tree.openers(facts).into_iter().map(Path::to_owned).collect());
         }
         Outcome::NotALoader
     };
-    if !is_taken && !facts.is_interrupted {
+    if aim == Aim::Nothing && !facts.is_interrupted {
         return (untouched(), false);
     }
     match fix_file(found, facts, tree, options) {
-        Ok((Some(changed), taken_back)) => (Outcome::Changed(changed), taken_back),
-        Ok((None, taken_back)) => (if is_taken { Outcome::AlreadyRight } else { untouched() }, taken_back),
+        Ok((Some(changed), taken_back)) if aim == Aim::Driver => (Outcome::Changed(changed), taken_back),
+        Ok((Some(changed), taken_back)) => (Outcome::StubsDropped(changed), taken_back),
+        Ok((None, taken_back)) => (if aim == Aim::Driver { Outcome::AlreadyRight } else { untouched() }, taken_back),
         Err(error) => (Outcome::Failed(error), false),
     }
 }
@@ -410,26 +451,30 @@ fn fix_file(
 ) -> Result<(Option<Changed>, bool), Error> {
     options.watch.edits(&found.path);
     let editor = Editor::found(found, &options.opening())?;
-    let (old, decision, note, is_wrong) = {
+    let (old, decision, changes) = {
         let image = Image::parse(editor.bytes())?;
         let old = image.search_paths();
-        let inherits = old.effective().is_none() && tree.inherits(&found.path, facts, |path| path.exists());
-        let decision = decide_for(&image, &found.path, &old, tree, inherits, options);
-        let note = renewal(&image, Some((decision.tag, &decision.path)), &ThisMachine);
-        let is_wrong = decision.changes || is_misled(&image, facts, &decision, &note, options);
-        (old, decision, note, is_wrong)
+        let decision = decide_for(&image, found, facts, &old, tree, options);
+        let changes = decision.as_ref().map_or_else(Vec::new, |decision| {
+            let wanted = Some((decision.tag, decision.path.as_slice())).filter(|(_, path)| !path.is_empty());
+            let note = renewal(&image, wanted, &ThisMachine);
+            match wanted {
+                None => Change::between(&old, None, note),
+                Some(_) if !decision.changes && !is_misled(&image, facts, decision, &note, options) => Vec::new(),
+                Some((tag, path)) => vec![Change::new(tag, path).with_note(note)],
+            }
+        });
+        (old, decision, changes)
     };
-    let change = || Change::new(decision.tag, decision.path.clone()).with_note(note);
-    let changes: Vec<Change> = (options.takes(facts) && is_wrong).then(change).into_iter().collect();
     let Done { edited, taken_back, link_broken } = match options.dry_run {
         true => Done { taken_back: false, ..editor.preview(&changes)? },
         false => editor.commit(&changes, Target::Itself)?,
     };
-    let changed = |edited: Edited| {
+    let changed = edited.zip(decision).map(|(edited, decision)| {
         let Edited { rung, entry, growth, note } = edited;
         Changed { old, decision, rung, entry, growth, note, link_broken }
-    };
-    Ok((edited.map(changed), taken_back))
+    });
+    Ok((changed, taken_back))
 }
 
 /// Whether the file has the right search path beside a resolution note that leads past it, and that will be another one.
@@ -441,28 +486,35 @@ fn is_misled(image: &Image<'_>, facts: &Facts, decision: &Decision, note: &NoteC
         && resolution::of_drivers(now, &decision.path, driver_dir, &options.names).iter().any(resolution::Said::misses)
 }
 
+/// `None`: the file shall stay as it is.
 fn decide_for(
     image: &Image<'_>,
-    path: &Path,
+    found: &Found<Surveyed>,
+    seen: &Facts,
     old: &Current,
     tree: &Tree<'_>,
-    inherits: bool,
     options: &Options,
-) -> Decision {
+) -> Option<Decision> {
+    let path = &found.path;
     let facts = Facts::of(image, &options.names, None);
-    let policy = Policy {
-        driver_dir: options.driver_dirs.of(facts.is_i386).to_vec(),
-        prepend: options.prepend.clone(),
-        force: options.force,
-    };
-    let own = || facts.needed.iter().map(Vec::as_slice);
-    // What the file inherits to others, they may need.
-    let is_rpath = matches!(old.effective(), Some((Tag::Rpath, _)));
-    let holds_needed = |entry: &[u8]| {
-        holds_needed_library(entry, path, own(), &options.names)
-            || is_rpath && holds_needed_library(entry, path, tree.needed(), &options.names)
-    };
-    decide(old, &policy, holds_needed, inherits)
+    let must_stay = |entry: &[u8]| must_stay(entry, path, &facts, tree, &options.names);
+    match options.aim(seen) {
+        Aim::Driver => {
+            let driver_dir = options.driver_dirs.of(facts.is_i386).to_vec();
+            let policy = Policy { driver_dir, prepend: options.prepend.clone(), force: options.force };
+            let inherits = old.effective().is_none() && tree.inherits(path, seen, |path| path.exists());
+            Some(decide(old, &policy, must_stay, inherits))
+        }
+        Aim::NoStubs => without_stubs(old, must_stay),
+        Aim::Nothing => None,
+    }
+}
+
+/// Whether a stub directory must stay for the file or, as part of a `DT_RPATH`, for what inherits it.
+pub(crate) fn must_stay(entry: &[u8], path: &Path, facts: &Facts, tree: &Tree<'_>, names: &DriverNames) -> bool {
+    let is_rpath = matches!(facts.search.effective(), Some((Tag::Rpath, _)));
+    holds_needed_library(entry, path, facts.needed.iter().map(Vec::as_slice), names)
+        || is_rpath && holds_needed_library(entry, path, tree.needed(), names)
 }
 
 /// Whether a stub directory must stay: it holds a library which the file needs and which no driver provides.

@@ -155,6 +155,8 @@ pub mod runpath;
 pub mod source;
 #[cfg(feature = "files")]
 #[doc(hidden)]
+pub mod stub_references;
+#[doc(hidden)]
 pub mod sysroot;
 #[cfg(feature = "files")]
 #[doc(hidden)]

@@ -18,18 +18,18 @@ use anyhow::{Context, anyhow, bail};
 use clap::error::ErrorKind;
 use clap::{Parser, ValueEnum};
 use driver_runpath::audit;
-use driver_runpath::check::{self, check};
+use driver_runpath::check::{self, StubRule, check};
 use driver_runpath::decide::{PathOperation, Tag};
 use driver_runpath::detect::{self, Depth, DriverNames};
 use driver_runpath::edit::{Durability, HardLinks, Protection};
 use driver_runpath::explain::{self, explain};
-use driver_runpath::fix::{self, fix};
+use driver_runpath::fix::{self, Stubs, fix};
 use driver_runpath::gpu_code::{self, Requirement};
 use driver_runpath::patchelf::{self, Reader};
 use driver_runpath::report::{
-    AuditView, Leniency, Mending, Printed, Rigour, Screen, Status, Told, Verbosity, Voice, audit_json, audit_text,
-    check_json, check_text, error_line, explain_json, explain_text, fix_json, fix_text, gpu_code_json, gpu_code_text,
-    printable, printed, runpath_text,
+    AuditView, CheckView, Leniency, Mending, Printed, Rigour, Screen, Status, Told, Verbosity, Voice, audit_json,
+    audit_text, check_json, check_text, error_line, explain_json, explain_text, fix_json, fix_text, gpu_code_json,
+    gpu_code_text, printable, printed, runpath_text,
 };
 use driver_runpath::runpath;
 use driver_runpath::sysroot::Sysroot;
@@ -108,6 +108,7 @@ fn run_fix(command: Fix, color: Color) -> anyhow::Result<Status> {
     options.driver_dirs = driver_dirs(selection.driver_link.clone(), &options.names)?;
     (options.prepend, options.force) = (prepend, force);
     (options.all, options.dry_run) = (command.all, command.dry_run);
+    options.stubs = if command.drop_stubs { Stubs::Drop } else { Stubs::Stay };
     options.depth = depth(&selection, command.json, screen(color));
     options.durability = durability(command.sync);
     options.exclude = exclude(&selection.exclude)?;
@@ -136,19 +137,25 @@ fn run_check(command: Check, color: Color) -> anyhow::Result<Status> {
     options.names = names(&selection.names);
     options.exclude = exclude(&selection.exclude)?;
     options.driver_dirs = driver_dirs(selection.driver_link.clone(), &options.names)?;
+    options.stubs = if command.no_stubs { StubRule::Forbidden } else { StubRule::Noted };
     let report = {
         let _progress = Progress::start(&options.watch);
         check(&selection.paths, &options)
     };
     let voice = voice(&selection, color);
-    let commands = Mending { in_place: mending(&selection, &[]), by_copies: mending(&selection, &["--break-links"]) };
+    let stubs: &[&str] = if command.no_stubs { &["--drop-stubs"] } else { &[] };
+    let commands = Mending {
+        in_place: mending(&selection, stubs),
+        by_copies: mending(&selection, &[stubs, &["--break-links"]].concat()),
+    };
+    let view = if command.failing { CheckView::Failing } else { CheckView::All };
     warn_of_unused(&options.exclude, &selection.paths, voice.verbosity);
     let told = || {
         let (mut out, mut errors) = outputs();
         if command.json {
             writeln!(out, "{}", check_json(&report, leniency(&selection))?)?;
         } else {
-            check_text(&report, &commands, &voice, &mut out, &mut errors)?;
+            check_text(&report, &commands, view, &voice, &mut out, &mut errors)?;
         }
         Ok(out.flush()?)
     };

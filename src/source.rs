@@ -40,11 +40,17 @@ pub(crate) enum Take {
     Elf,
     /// What can hold code for GPUs: ELF files, and see [`crate::gpu_code::MAGICS`].
     GpuCode,
+    /// Every file of at least four bytes.
+    All,
 }
 
 impl Take {
     fn takes(self, magic: [u8; 4]) -> bool {
-        magic == MAGIC || self == Self::GpuCode && crate::gpu_code::MAGICS.contains(&magic)
+        match self {
+            Self::Elf => magic == MAGIC,
+            Self::GpuCode => magic == MAGIC || crate::gpu_code::MAGICS.contains(&magic),
+            Self::All => true,
+        }
     }
 }
 

@@ -24,11 +24,17 @@ fn main() {
         trial("hook_scripts_pass_shellcheck", &["shellcheck"], shellcheck),
         trial("hook_scripts_have_the_form_of_shfmt", &["shfmt"], shfmt),
         trial("all_of_nix_evaluates", &["nix-instantiate"], evaluate),
+        trial("what_nixpkgs_would_copy_evaluates", &["bash", "nix-instantiate"], upstream),
         trial("every_case_builds_as_a_bare_derivation", &["nix-build", "cc", "patchelf", "readelf"], bare_derivations),
         trial(
             "a_stub_directory_is_no_reference_after_the_build",
             &["nix-build", "nix-store", "cc", "patchelf", "readelf"],
             references,
+        ),
+        trial(
+            "a_check_of_a_package_fails_where_the_driver_is_missed",
+            &["nix-build", "cc", "patchelf", "readelf"],
+            checks_of_packages,
         ),
         real_stdenv(),
         trial("bash_completes_commands_and_options", &["bash"], bash_completion),
@@ -98,7 +104,7 @@ fn bash_cases() -> Vec<Trial> {
 
 fn shell_scripts() -> Vec<PathBuf> {
     let mut scripts = Vec::new();
-    for dir in ["hook", "nix/tests", "tests/hook"] {
+    for dir in ["hook", "nix", "nix/tests", "tests/hook"] {
         for entry in fs::read_dir(Path::new(ROOT).join(dir)).expect("the folder is there") {
             let path = entry.expect("the folder can be read").path();
             if ["sh", "bash"].iter().any(|known| path.extension() == Some(OsStr::new(known))) {
@@ -153,6 +159,29 @@ fn evaluate() -> Result<(), Failed> {
     run(nix("nix-instantiate")?.args(["nix/tests", "--argstr", "kind", "standin"])).map(drop)
 }
 
+/// `nix/upstream.sh` writes packages by name and pages of the manual.
+fn upstream() -> Result<(), Failed> {
+    let dir = Path::new(TMP).join("upstream");
+    let _ = fs::remove_dir_all(&dir);
+    run(Command::new("bash").arg("nix/upstream.sh").arg(&dir))?;
+    let argument = dir.to_str().ok_or("a plain name")?;
+    let evaluate = ["--eval", "--strict", "nix/tests/upstream.nix", "--arg", "dir", argument];
+    let facts = run(nix("nix-instantiate")?.args(evaluate))?;
+    let false_facts = String::from_utf8_lossy(&facts.stdout).trim().to_owned();
+    if false_facts != "[ ]" {
+        return Err(format!("not so: {false_facts}").into());
+    }
+    // No package looks outside of its directory, and all that is left to do has a name.
+    for entry in fs::read_dir(dir.join("pkgs/by-name/dr/driver-runpath"))? {
+        let path = entry?.path();
+        let text = if path.is_file() { fs::read_to_string(&path)? } else { continue };
+        if text.contains("../") {
+            return Err(format!("{} names what is not there", path.display()).into());
+        }
+    }
+    Ok(())
+}
+
 fn bare_derivations() -> Result<(), Failed> {
     build(&["--argstr", "kind", "standin", "--keep-going"]).map(drop)
 }
@@ -164,6 +193,29 @@ fn references() -> Result<(), Failed> {
     let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
     if listed.contains("stubs") {
         return Err(format!("{path} refers to {listed}").into());
+    }
+    Ok(())
+}
+
+/// `driver-runpath.check`: each derivation passes or fails as its name says, with a reason.
+fn checks_of_packages() -> Result<(), Failed> {
+    const SUITE: [&str; 5] = ["--argstr", "kind", "standin", "--arg", "suite"];
+    let suite = Path::new(ROOT).join("nix/tests/check.nix");
+    let suite = suite.to_str().ok_or("a plain name")?;
+    let check = |attribute: &str| build(&[SUITE.as_slice(), &[suite, "-A", attribute]].concat());
+    check("passes")?;
+    for (name, reason) in [
+        ("package", "LACKS the driver's directory: "),
+        ("closure", "LACKS the driver's directory: "),
+        ("stubs", "REFERS to a package of stubs: "),
+        ("closure-with-the-output-dev", "REFERS to a package of stubs: "),
+        ("capabilities", "9.0"),
+    ] {
+        match check(&format!("fails.{name}")) {
+            Ok(_) => return Err(format!("the check {name} was meant to fail").into()),
+            Err(failed) if failed.message().is_some_and(|log| log.contains(reason)) => {}
+            Err(failed) => return Err(failed),
+        }
     }
     Ok(())
 }

@@ -9,8 +9,10 @@
   lib,
   auto,
   functions,
+  checks,
   compat,
   rival,
+  removeStubs,
   notes,
   stubs,
   dependency,
@@ -33,6 +35,18 @@ let
     check = ''
       expect_driver $out/lib/liba.so
       [[ $(search_path $out/lib/liba.so) == *${dependency}/lib* ]]
+    '';
+  };
+
+  withStubs = {
+    forbids = [ stubs ];
+    install = ''
+      library $out/lib/liba.so -Wl,-rpath,${stubs}/lib/stubs:/one
+      plain_library $out/lib/libplain.so -Wl,-rpath,/one
+    '';
+    check = ''
+      expect "RUNPATH $driverLink/lib:/one" "$(search_path $out/lib/liba.so)"
+      expect "RUNPATH /one" "$(search_path $out/lib/libplain.so)"
     '';
   };
 
@@ -130,6 +144,66 @@ in
       expect_driver $out/lib/liba.so
       ! grep -q "${stubs}" $out/lib/liba.so
     '';
+  };
+
+  stub-entry-of-a-file-that-does-not-load-the-driver = {
+    forbids = [ stubs ];
+    install = "plain_library $out/lib/libplain.so -Wl,-rpath,${stubs}/lib/stubs:/one";
+    check = ''expect "RUNPATH /one" "$(search_path $out/lib/libplain.so)"'';
+  };
+
+  before-the-hook-that-removes-stubs = withStubs // {
+    hooks = [
+      auto
+      removeStubs
+    ];
+  };
+
+  after-the-hook-that-removes-stubs = withStubs // {
+    hooks = [
+      removeStubs
+      auto
+    ];
+  };
+
+  # The output dev may refer to stubs, and to all that is named exceptions are made.
+  checked = librarySimple // {
+    hooks = [
+      checks
+      rival
+      auto
+    ];
+    attrs = {
+      outputs = [
+        "out"
+        "dev"
+      ];
+      driverRunpathCheckFlags = [
+        "--exclude"
+        "lib/oth*"
+      ];
+    };
+    install = ''
+      library $out/lib/liba.so -Wl,-rpath,${stubs}/lib/stubs
+      echo ${stubs}/lib > $out/lib/cuda.pc
+      mkdir -p $dev/lib
+      mv $out/lib/cuda.pc $dev/lib
+      plain_library $out/lib/other/libexcepted.so -Wl,-rpath,${stubs}/lib/stubs
+    '';
+  };
+
+  check-of-a-file-that-misses-the-driver = librarySimple // {
+    hooks = [ checks ];
+    fails = "LACKS the driver's directory";
+  };
+
+  check-of-a-reference-to-stubs = {
+    hooks = [
+      auto
+      checks
+    ];
+    install = "mkdir $out; echo ${stubs} > $out/text";
+    fails = "REFERS to a package of stubs";
   };
 
   static = {

@@ -1,11 +1,13 @@
 # nix-build nix/tests --arg nixpkgs PATH       every case in the stdenv of that nixpkgs
 #   --arg binary PATH                          with a binary that is already built
 #   --argstr kind native                       with the tools of the host: see ./native.nix
+#   --arg suite nix/tests/check.nix            the checks of packages
 #   --argstr kind standin                      without any nixpkgs: see ./standin.nix
 {
   nixpkgs ? <nixpkgs>,
   binary ? null,
   kind ? "full",
+  suite ? ./suite.nix,
 }:
 
 let
@@ -32,9 +34,8 @@ let
           cp ${binary} $out/bin/driver-runpath
         '';
         passthru = {
-          driverLink = "/run/opengl-driver";
           tests = { };
         };
       };
 in
-pkgs.callPackage ./suite.nix { inherit driver-runpath; }
+pkgs.callPackage suite { inherit driver-runpath; }

@@ -16,6 +16,7 @@ let
         // given
       );
     autoAddOpenGLRunpathHook = "upstream's";
+    removeStubsFromRunpathHook = "upstream's";
     overrideScope = extension: scope // extension scope scope;
   };
   now = pkgs.extendWith {
@@ -55,7 +56,6 @@ let
   facts = {
     the-package-evaluates = isDerivation package;
     its-tests-evaluate = builtins.all isDerivation (builtins.attrValues package.tests);
-    the-package-knows-the-driver = package.driverLink == "/run/opengl-driver";
     the-hook-knows-the-driver = now.autoAddDriverRunpath.driverLink == "/run/opengl-driver";
     the-driver-of-i686-is-another =
       (i686.extendWith { } overlay).addDriverRunpath.driverLink == "/run/opengl-driver-32";
@@ -66,6 +66,16 @@ let
     cuda-scopes-get-one-extension = builtins.length now._cuda.extensions == 1;
     it-adds-nothing-that-was-not-there =
       builtins.attrNames (builtins.head now._cuda.extensions scope { }) == [ "autoAddCudaCompatRunpath" ];
+    the-hook-that-removes-stubs-is-replaced =
+      before.cudaPackages_11.removeStubsFromRunpathHook.drvPath == before.autoAddDriverRunpath.drvPath;
+    the-check-hook-evaluates = isDerivation now.driverRunpathCheckHook;
+    a-package-can-be-checked = isDerivation (package.check now.autoAddDriverRunpath);
+    with-a-program-from-elsewhere-the-package-is-not-even-evaluated = isDerivation (
+      pkgs.callPackage ../functions-hook.nix {
+        driver-runpath = throw "not to be evaluated";
+        driverRunpath = "/static/driver-runpath";
+      }
+    );
     old-cuda-scopes-are-extended = isDerivation before.cudaPackages_11.autoAddCudaCompatRunpath;
     the-oldest-name-is-replaced =
       before.cudaPackages_11.autoAddOpenGLRunpathHook.drvPath == before.autoAddDriverRunpath.drvPath;

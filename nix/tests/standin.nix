@@ -20,6 +20,8 @@ let
       keep: set:
       removeAttrs set (builtins.filter (name: !keep name set.${name}) (builtins.attrNames set));
     hasPrefix = prefix: text: builtins.substring 0 (builtins.stringLength prefix) text == prefix;
+    fakeHash = "sha256-AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+    toLower = builtins.replaceStrings [ "A" "D" ] [ "a" "d" ];
     importTOML = file: builtins.fromTOML (builtins.readFile file);
     licenses.mit.spdxId = "MIT";
     mapAttrs = builtins.mapAttrs;

@@ -12,6 +12,7 @@
 let
   functions = callPackage ../functions-hook.nix { inherit driver-runpath; };
   auto = callPackage ../hook.nix { addDriverRunpath = functions; };
+  checks = callPackage ../check-hook.nix { inherit driver-runpath; };
   compat = callPackage ../cuda-compat-hook.nix {
     autoAddDriverRunpath = auto;
     cuda_compat = {
@@ -20,6 +21,7 @@ let
     };
   };
   rival = makeSetupHook { name = "rival-hook"; } ./rival.sh;
+  removeStubs = makeSetupHook { name = "remove-stubs-hook"; } ./remove-stubs.sh;
   notes = makeSetupHook {
     name = "notes-hook";
     substitutions.driverRunpath = "${driver-runpath}/bin/driver-runpath";
@@ -42,8 +44,10 @@ let
       lib
       auto
       functions
+      checks
       compat
       rival
+      removeStubs
       notes
       stubs
       dependency

@@ -72,7 +72,8 @@ Examples:
 const CHECK_EXAMPLES: &str = "\
 Examples:
   driver-runpath check ~/venv
-  driver-runpath check --json ~/venv | jq '.files[] | select(.verdict == \"misses\").path'";
+  driver-runpath check --json ~/venv | jq '.files[] | select(.verdict == \"misses\").path'
+  driver-runpath check --no-stubs --failing result   before a package is released";
 
 const EXPLAIN_EXAMPLES: &str = "\
 Examples:
@@ -241,6 +242,11 @@ pub struct Fix {
     #[arg(long)]
     pub all: bool,
 
+    /// Take directories of link-time stubs out of the search paths of files that do not load the driver, too; one
+    /// stays that holds a library which the file needs and no driver provides.
+    #[arg(long)]
+    pub drop_stubs: bool,
+
     /// A directory to put before the driver's.
     #[arg(long, value_name = "DIR")]
     pub prepend: Vec<OsString>,
@@ -276,6 +282,15 @@ pub struct Check {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub selection: Selection,
+
+    /// Stubs are wrong wherever nothing needs them: their directories in any search path, stubs in resolution notes,
+    /// store paths of packages of stubs (*-cuda*-stubs) in files of any kind. Reads every byte.
+    #[arg(long)]
+    pub no_stubs: bool,
+
+    /// Say something of those files alone that are not as they should be.
+    #[arg(long)]
+    pub failing: bool,
 
     /// Print one JSON document.
     #[arg(long)]

@@ -7,13 +7,22 @@ use std::path::Path;
 use super::note;
 use super::screen::check_groups;
 use super::text::{Verbosity, Voice, harmless, likely_openers, name, reasons, search_path};
-use super::totals::Judgements;
+use super::totals::{Judgements, counted};
 use crate::Error;
-use crate::check::{self, Judged, Verdict};
+use crate::check::{self, Judged, StubRule, Verdict};
 use crate::detect::Purpose;
 use crate::error::IN_STORE;
 use crate::here::Here;
 use crate::loader::Rule;
+
+/// Of which files something is said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CheckView {
+    /// Of all that load the driver, with what it means and what mends it.
+    All,
+    /// Of those that are not as they should be.
+    Failing,
+}
 
 /// The commands that mend what `check` found, as a shell reads them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,13 +33,15 @@ pub struct Mending {
     pub by_copies: String,
 }
 
-/// Writes the report of `check`. `mending` has the commands that mend what is wrong.
+/// Writes the report of `check`. `mending` has the commands that mend what is wrong; who wants to hear of failing files
+/// alone has other means.
 ///
 /// # Errors
 /// What writing answers.
 pub fn check_text(
     report: &check::Report,
     mending: &Mending,
+    view: CheckView,
     voice: &Voice,
     out: &mut impl Write,
     errors: &mut impl Write,
@@ -41,7 +52,8 @@ pub fn check_text(
         let judged = match &file.result {
             Ok(Ok(judged)) => judged,
             Ok(Err(reason)) => {
-                if file.named && verbosity >= Verbosity::Lines || verbosity >= Verbosity::All {
+                let wanted = file.named && verbosity >= Verbosity::Lines || verbosity >= Verbosity::All;
+                if wanted && view == CheckView::All {
                     writeln!(errors, "skipped: {}: {reason}", name(&file.path))?;
                 }
                 continue;
@@ -54,7 +66,10 @@ pub fn check_text(
         let broken_sections = judged.broken_sections.as_deref();
         let broken_sections = broken_sections.filter(|_| file.named || judged.verdict != Verdict::NotALoader);
         voice.warnings(errors, &file.path, broken_sections, &judged.detection)?;
-        let wanted = file.named || judged.verdict != Verdict::NotALoader || verbosity >= Verbosity::All;
+        let wanted = match view {
+            CheckView::All => file.named || judged.verdict != Verdict::NotALoader || verbosity >= Verbosity::All,
+            CheckView::Failing => file.lacks_it(),
+        };
         if wanted && voice.table_on().is_some() {
             rows.push((&file.path, judged));
         } else if wanted && verbosity >= Verbosity::Lines {
@@ -64,21 +79,58 @@ pub fn check_text(
     if let Some(screen) = voice.table_on() {
         write!(out, "{}", check_groups(&rows, screen))?;
     }
+    if report.stubs == StubRule::Forbidden && verbosity >= Verbosity::Lines {
+        forbidden_stubs(report, out)?;
+    }
     voice.problems(errors, &report.problems)?;
     let totals = Judgements::of(report);
     if verbosity >= Verbosity::Summary {
         voice.prose(out, "", &totals.line(report))?;
     }
-    if totals.loaders > 0 && verbosity >= Verbosity::Lines {
+    if verbosity < Verbosity::Lines || view == CheckView::Failing {
+        return Ok(());
+    }
+    if totals.loaders > 0 {
         voice.prose(out, "it is wanted for: ", &purposes(report))?;
     }
-    if verbosity >= Verbosity::Lines {
-        voice.notes(out, &notes(&report.here, totals.misses > 0))?;
-    }
-    if totals.misses > 0 && verbosity >= Verbosity::Lines {
+    voice.notes(out, &notes(&report.here, totals.misses > 0))?;
+    voice.notes(out, &noted_stubs(report))?;
+    if totals.misses > 0 || report.stubs == StubRule::Forbidden && report.with_stubs().next().is_some() {
         mended(report, mending, voice, out)?;
     }
     Ok(())
+}
+
+/// A line for each finding about stubs that the verdict on the driver has not told.
+fn forbidden_stubs(report: &check::Report, out: &mut impl Write) -> io::Result<()> {
+    for (file, judged) in report.with_stubs() {
+        let path = name(&file.path);
+        if !judged.stubs.is_empty() && !matches!(judged.verdict, Verdict::FindsStub(_)) {
+            let stubs: Vec<String> = judged.stubs.iter().map(|stub| harmless(stub)).collect();
+            writeln!(out, "has STUBS in its search path, which nothing needs: {path}: {}", stubs.join(", "))?;
+        }
+        if let Some(said) = judged.stub_in_note().filter(|_| !matches!(judged.verdict, Verdict::Misled(_))) {
+            writeln!(out, "has a STUB in its resolution note: {path}: {}", note::sends(said))?;
+        }
+    }
+    for reference in &report.references {
+        let package = harmless(&reference.package);
+        writeln!(out, "REFERS to a package of stubs: {}: {package}", name(&reference.path))?;
+    }
+    Ok(())
+}
+
+/// How many files have stubs that do no harm to the driver.
+fn noted_stubs(report: &check::Report) -> Vec<String> {
+    let count = report.with_stubs().filter(|(file, _)| !file.lacks_it()).count() as u64;
+    let have = if count == 1 { "has" } else { "have" };
+    let note = || {
+        let files = counted(count, "file");
+        format!(
+            "{files} {have} directories of stubs in the search path that nothing needs; \"fix --drop-stubs\" takes them out"
+        )
+    };
+    if count > 0 && report.stubs == StubRule::Noted { vec![note()] } else { Vec::new() }
 }
 
 /// What the driver is wanted for, and by how many files each.
@@ -138,7 +190,7 @@ fn mended(report: &check::Report, mending: &Mending, voice: &Voice, out: &mut im
     if in_store > 0 {
         voice.prose(out, "in the Nix store: ", IN_STORE)?;
     }
-    if in_store == lacking().count() {
+    if in_store > 0 && in_store == lacking().count() {
         return Ok(());
     }
     if !is_linked {

@@ -15,8 +15,8 @@ use crate::check::{self, Judged, Verdict};
 use crate::decide::{Current, Tag, entries};
 use crate::detect::{Detection, EvidenceKind, Purpose};
 use crate::fix::{self, Changed, Outcome};
-use crate::here::Here;
 use crate::plan::NoteOutcome;
+use crate::stub_references::Reference;
 
 /// The version of the schema.
 pub const SCHEMA: u32 = 1;
@@ -125,6 +125,16 @@ impl Found {
 struct CheckRun {
     driver_directories: Vec<DriverRecord>,
     found_without: Vec<FoundRecord>,
+    /// Under `--no-stubs`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    stub_references: Vec<ReferenceRecord>,
+}
+
+/// A file that refers to a package of stubs.
+#[derive(Serialize)]
+struct ReferenceRecord {
+    path: Text,
+    package: Text,
 }
 
 /// A driver directory, and whether this machine has it.
@@ -148,7 +158,12 @@ struct FoundRecord {
 }
 
 impl CheckRun {
-    fn of(here: &Here) -> Self {
+    fn of(report: &check::Report) -> Self {
+        let here = &report.here;
+        let reference = |reference: &Reference| ReferenceRecord {
+            path: Text::of_path(&reference.path),
+            package: Text::of(&reference.package),
+        };
         let found = here.libraries.iter().map(|(name, found)| FoundRecord {
             name: Text::of(name),
             found: found.as_ref().map(|found| Text::of(&found.path)),
@@ -156,6 +171,7 @@ impl CheckRun {
         Self {
             driver_directories: here.directories.iter().map(DriverRecord::of).collect(),
             found_without: found.collect(),
+            stub_references: report.references.iter().map(reference).collect(),
         }
     }
 }
@@ -170,6 +186,8 @@ struct CheckedFile {
     search_path: Option<SearchPath>,
     #[serde(skip_serializing_if = "Option::is_none")]
     stub: Option<Text>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    stubs: Vec<Text>,
     #[serde(skip_serializing_if = "Option::is_none")]
     resolution_note: Option<NoteRecord>,
     #[serde(flatten)]
@@ -187,6 +205,7 @@ pub fn check_json(report: &check::Report, leniency: Leniency) -> serde_json::Res
         reason: Some(reason),
         search_path: None,
         stub: None,
+        stubs: Vec::new(),
         resolution_note: None,
         found: Found::default(),
     };
@@ -199,7 +218,7 @@ pub fn check_json(report: &check::Report, leniency: Leniency) -> serde_json::Res
     let judged = report.files.iter().filter_map(|file| file.result.as_ref().ok()?.as_ref().ok());
     document(
         "check",
-        CheckRun::of(&report.here),
+        CheckRun::of(report),
         files.chain(problems).collect(),
         Summary {
             elf_files: report.files.len(),
@@ -234,6 +253,7 @@ fn judged_file(path: &Path, judged: &Judged) -> CheckedFile {
         reason: None,
         search_path: search_path.map(|(tag, path)| SearchPath { tag: *tag, search_path: Text::of_entries(path) }),
         stub,
+        stubs: judged.stubs.iter().map(|stub| Text::of(stub)).collect(),
         resolution_note: judged.note.as_ref().map(NoteRecord::of),
         found: Found::of(&judged.detection, judged.broken_sections.as_deref(), &judged.openers),
     }
@@ -279,7 +299,11 @@ impl ChangeRecord {
         let decision = &changed.decision;
         Self {
             old: old.collect(),
-            new: SearchPath { tag: decision.tag, search_path: Text::of_entries(&decision.path) },
+            // Empty: the tag is gone.
+            new: SearchPath {
+                tag: decision.tag,
+                search_path: if decision.path.is_empty() { Vec::new() } else { Text::of_entries(&decision.path) },
+            },
             placement: changed.rung.to_string(),
             growth: changed.growth,
             inherits: decision.inherits,
@@ -319,6 +343,7 @@ pub fn fix_json(report: &fix::Report, leniency: Leniency) -> serde_json::Result<
 fn fixed_file(file: &fix::Fixed, leniency: Leniency) -> FixedFile {
     let (outcome, reason) = match &file.outcome {
         Outcome::Changed(_) => ("changed", None),
+        Outcome::StubsDropped(_) => ("stubs-dropped", None),
         Outcome::AlreadyRight => ("already-right", None),
         Outcome::NotALoader => ("not-a-loader", None),
         Outcome::NamesOnly(_) => ("names-only", None),
@@ -326,7 +351,7 @@ fn fixed_file(file: &fix::Fixed, leniency: Leniency) -> FixedFile {
         Outcome::Failed(error) => (failure(error, leniency.forgives(error, file.named)), Some(error.to_string())),
     };
     let (change, openers) = match &file.outcome {
-        Outcome::Changed(changed) => (Some(ChangeRecord::of(changed)), &[][..]),
+        Outcome::Changed(changed) | Outcome::StubsDropped(changed) => (Some(ChangeRecord::of(changed)), &[][..]),
         Outcome::NamesOnly(openers) => (None, openers.as_slice()),
         _ => (None, &[][..]),
     };

@@ -15,7 +15,7 @@ mod text;
 mod totals;
 
 pub use audit::{AuditView, Rigour, Told, audit_json, audit_text};
-pub use check_text::{Mending, check_text};
+pub use check_text::{CheckView, Mending, check_text};
 pub use explain_json::{EXPLAIN_SCHEMA, explain_json};
 pub use explain_text::explain_text;
 pub use gpu_code::gpu_code_text;
@@ -26,7 +26,7 @@ pub use screen::Screen;
 pub use text::{Verbosity, Voice, error_line, fix_text};
 
 use crate::Error;
-use crate::check::{self, Verdict};
+use crate::check::{self, StubRule, Verdict};
 use crate::fix::{self, Outcome};
 
 /// Bytes of a file's name or search path, harmless on a terminal.
@@ -105,6 +105,15 @@ impl check::Report {
             },
             Ok(Err(_)) => Status::Good,
         });
-        Status::of_all(problems.chain(files))
+        let has_stubs =
+            self.stubs == StubRule::Forbidden && (self.with_stubs().next().is_some() || !self.references.is_empty());
+        let stubs = if has_stubs { Status::Misses } else { Status::Good };
+        Status::of_all(problems.chain(files).chain([stubs]))
+    }
+
+    /// The files with stubs in their search paths or resolution notes that nothing needs.
+    pub(crate) fn with_stubs(&self) -> impl Iterator<Item = (&check::Checked, &check::Judged)> {
+        let judged = self.files.iter().filter_map(|file| Some((file, file.result.as_ref().ok()?.as_ref().ok()?)));
+        judged.filter(|(_, judged)| judged.has_stubs())
     }
 }

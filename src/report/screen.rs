@@ -5,7 +5,7 @@ use std::path::{Component, Path};
 use anstyle::{AnsiColor, Style};
 
 use super::note;
-use super::text::{evidence_in_short, harmless, name, old_search_path, search_path, with_openers};
+use super::text::{NO_LOADER, evidence_in_short, harmless, name, new_search_path, old_search_path, with_openers};
 use crate::check::{Judged, Verdict};
 use crate::fix::{Changed, Fixed};
 use crate::tree::directory_of;
@@ -86,8 +86,7 @@ fn fix_group(rows: &[(&Fixed, &Changed)], screen: Screen) -> String {
     let mut lines = format!("{}\n", screen.heading(&name(package)));
     let mut by_change: Vec<([String; 2], Vec<&Fixed>)> = Vec::new();
     for (file, changed) in rows {
-        let decision = &changed.decision;
-        let change = [old_search_path(&changed.old), search_path(Some((decision.tag, &decision.path)))];
+        let change = [old_search_path(&changed.old), new_search_path(&changed.decision)];
         match by_change.iter_mut().find(|(known, _)| *known == change) {
             Some((_, files)) => files.push(file),
             None => by_change.push((change, vec![file])),
@@ -95,14 +94,17 @@ fn fix_group(rows: &[(&Fixed, &Changed)], screen: Screen) -> String {
     }
     for ([old, new], files) in &by_change {
         lines.push_str(&change_lines(old, new, screen));
-        let cells: Vec<_> =
-            files.iter().map(|file| (below(package, &file.path), evidence_in_short(&file.detection))).collect();
+        let cells: Vec<_> = files.iter().map(|file| (below(package, &file.path), why_changed(file))).collect();
         let widest = widest(cells.iter().map(|(name, why)| (&**name, &**why)), 4, screen);
         for (name, why) in &cells {
             lines.push_str(&screen.file_lines("    ", "    ", name, widest, why));
         }
     }
     lines
+}
+
+fn why_changed(file: &Fixed) -> String {
+    if file.is_taken { evidence_in_short(&file.detection) } else { NO_LOADER.to_owned() }
 }
 
 /// `old → new`, below one another where that is too long for a line.
@@ -164,7 +166,7 @@ fn why(judged: &Judged) -> String {
         Verdict::FindsStub(stub) => format!("{} comes first; {evidence}", harmless(stub)),
         Verdict::Misled(said) => format!("its resolution note {}; {evidence}", note::sends(said)),
         Verdict::NamesOnly => evidence + &with_openers(&judged.openers),
-        Verdict::NotALoader => "does not load the driver".to_owned(),
+        Verdict::NotALoader => NO_LOADER.to_owned(),
         Verdict::Finds | Verdict::Misses => evidence,
     }
 }

@@ -9,7 +9,7 @@ use super::note;
 use super::screen::{Screen, fix_groups};
 use super::totals::Totals;
 use crate::Error;
-use crate::decide::{Current, Tag};
+use crate::decide::{Current, Decision, Tag};
 use crate::detect::{Detection, Evidence, EvidenceKind};
 use crate::fix::{self, Changed, Outcome};
 use crate::here::is_directory;
@@ -214,6 +214,15 @@ pub(super) fn old_search_path(old: &Current) -> String {
     }
 }
 
+/// An empty path is none: there was nothing but directories of stubs.
+pub(super) fn new_search_path(decision: &Decision) -> String {
+    let path = decision.path.as_slice();
+    search_path((!path.is_empty()).then_some((decision.tag, path)))
+}
+
+/// What is said of a file that is not given the driver's directory.
+pub(super) const NO_LOADER: &str = "does not load the driver";
+
 /// What is said of a file that names a driver library and can open nothing.
 pub(super) fn likely_openers(openers: &[PathBuf]) -> String {
     const MOST: usize = 3;
@@ -261,8 +270,10 @@ pub fn fix_text(report: &fix::Report, voice: &Voice, out: &mut impl Write, error
         let broken_sections = file.broken_sections.as_deref().filter(|_| is_loader || file.named);
         voice.warnings(errors, &file.path, broken_sections, &file.detection)?;
         match &file.outcome {
-            Outcome::Changed(changed) if voice.table_on().is_some() => rows.push((file, changed)),
-            Outcome::Changed(changed) if verbosity >= Verbosity::Lines => {
+            Outcome::Changed(changed) | Outcome::StubsDropped(changed) if voice.table_on().is_some() => {
+                rows.push((file, changed));
+            }
+            Outcome::Changed(changed) | Outcome::StubsDropped(changed) if verbosity >= Verbosity::Lines => {
                 writeln!(out, "{}", changed_line(file, changed, dry_run))?;
             }
             // Told below, those that are alike together.
@@ -281,7 +292,7 @@ pub fn fix_text(report: &fix::Report, voice: &Voice, out: &mut impl Write, error
                 writeln!(out, "left: {name}: {reasons}; {}", likely_openers(openers))?;
             }
             Outcome::NotALoader if verbosity >= Verbosity::All => {
-                writeln!(out, "left: {}: does not load the driver", name(&file.path))?;
+                writeln!(out, "left: {}: {NO_LOADER}", name(&file.path))?;
             }
             _ => {}
         }
@@ -327,12 +338,12 @@ fn told_together(refusals: &[(&fix::Fixed, &Error)], errors: &mut impl Write) ->
 }
 
 fn changed_line(file: &fix::Fixed, changed: &Changed, dry_run: bool) -> String {
-    let new = search_path(Some((changed.decision.tag, &changed.decision.path)));
+    let new = new_search_path(&changed.decision);
     let mut line = format!(
         "{}: {}: {}; {} -> {new}; {}, +{} bytes",
         if dry_run { "would change" } else { "changed" },
         name(&file.path),
-        reasons(&file.detection),
+        if file.is_taken { reasons(&file.detection) } else { NO_LOADER.to_owned() },
         old_search_path(&changed.old),
         changed.rung,
         changed.growth,

@@ -17,6 +17,8 @@ pub(super) struct Totals {
     /// Those that load the driver; under --all, those that are dynamic.
     loaders: u64,
     changed: u64,
+    /// Files that do not load the driver, but lost directories of stubs.
+    stubs_dropped: u64,
     already_right: u64,
     refused: u64,
     errors: u64,
@@ -30,6 +32,7 @@ impl Totals {
             totals.loaders += u64::from(file.is_taken);
             match &file.outcome {
                 Outcome::Changed(_) => totals.changed += 1,
+                Outcome::StubsDropped(_) => totals.stubs_dropped += 1,
                 Outcome::AlreadyRight => totals.already_right += 1,
                 Outcome::Failed(error) => totals.failed(error),
                 Outcome::NotALoader | Outcome::NamesOnly(_) | Outcome::NotCandidate(_) => {}
@@ -66,13 +69,22 @@ impl Totals {
         if self.errors > 0 {
             parts.push(counted(self.errors, "error"));
         }
+        parts.extend(self.without_stubs(report.dry_run));
         let parts = if parts.is_empty() { "nothing to do".to_owned() } else { parts.join(", ") };
         format!("{}: {parts}; {:.3} s", self.taken(report), report.time.as_secs_f64())
     }
 
+    /// Under --drop-stubs, if there are any.
+    fn without_stubs(&self, dry_run: bool) -> Option<String> {
+        let lost = if dry_run { "would lose" } else { "lost" };
+        (self.stubs_dropped > 0)
+            .then(|| format!("{} {lost} directories of stubs", counted(self.stubs_dropped, "other file")))
+    }
+
     pub(super) fn line(&self, report: &fix::Report, dry_run: bool) -> String {
+        let without_stubs = self.without_stubs(dry_run).map(|lost| format!(", {lost}")).unwrap_or_default();
         format!(
-            "{}: {} {}, {} already right, {} refused; {}; {:.3} s",
+            "{}: {} {}{without_stubs}, {} already right, {} refused; {}; {:.3} s",
             self.taken(report),
             self.changed,
             if dry_run { "would change" } else { "changed" },

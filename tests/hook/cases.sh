@@ -15,14 +15,15 @@ source "$root/nix/tests/common.sh"
 
 # --- what the cases stand on -----------------------------------------------------------------
 
-# Writes the hooks with their substitutions: ./auto, ./functions, ./compat, and ./rival, ./notes.
+# Writes the hooks with their substitutions: ./auto, ./functions, ./checks, ./compat, and ./rival, ./notes, ./stubs.
 write_hooks() {
   local name file
   for name in auto=hook/auto-add-driver-runpath functions=hook/driver-runpath \
-    compat=hook/auto-add-cuda-compat-runpath rival=nix/tests/rival notes=nix/tests/notes; do
+    checks=hook/driver-runpath-check compat=hook/auto-add-cuda-compat-runpath rival=nix/tests/rival \
+    notes=nix/tests/notes stubs=nix/tests/remove-stubs; do
     file=${name%%=*}/nix-support
     mkdir -p "$file"
-    sed -e "s|@driverRunpath@|$BINARY|" -e "s|@libcudaPath@|/jetson-cuda_compat-1/compat|" \
+    sed -e "s|@driverRunpath@|$BINARY|" -e "s|@words@|$root/hook/words.sh|" -e "s|@libcudaPath@|/jetson-cuda_compat-1/compat|" \
       "$root/${name#*=}.sh" >"$file/setup-hook"
     : >"$file/propagated-build-inputs"
   done
@@ -284,6 +285,200 @@ cuda_compat_comes_first_in_the_note_as_well() {
   expect_note out/liba.so "?/jetson-cuda_compat-1/compat:?$driverLink/lib"
 }
 
+# --- beside the hook that removes stubs --------------------------------------------------------
+
+# A library that loads the driver and one that does not, with a package of stubs in their search paths.
+libraries_with_stubs() {
+  library lib/liba.so -Wl,-rpath,/store/abc-cuda_cudart-stubs/lib/stubs:/one
+  plain_library lib/libplain.so -Wl,-rpath,/one:/store/abc-cuda_cudart-stubs/lib/stubs:/two
+}
+
+# needs: cc patchelf readelf
+stubs_go_from_files_that_do_not_load_the_driver_as_well() {
+  libraries_with_stubs
+  build installPhase="cp -r $PWD/lib \$out"
+  expect "RUNPATH $driverLink/lib:/one" "$(search_path out/liba.so)"
+  expect "RUNPATH /one:/two" "$(search_path out/libplain.so)"
+  fails grep -q abc-cuda_cudart out/libplain.so
+}
+
+# Its functions have the names of ours, and whoever is sourced last defines them.
+# needs: cc patchelf readelf
+both_hooks_give_the_same_in_either_order() {
+  libraries_with_stubs
+  local order
+  for order in "$PWD/auto $PWD/stubs" "$PWD/stubs $PWD/auto"; do
+    rm -rf out top
+    build installPhase="cp -r $PWD/lib \$out" nativeBuildInputs="$order"
+    expect "RUNPATH $driverLink/lib:/one" "$(search_path out/liba.so)" "$order"
+    # Theirs replaces what ours drops, and comes first whatever the order.
+    expect "RUNPATH /one:$driverLink/lib:/two" "$(search_path out/libplain.so)" "$order"
+    [[ ! -d first ]] || diff -r first out
+    cp -r out first
+  done
+}
+
+# needs: cc patchelf readelf
+functions_of_another_hook_do_not_replace_those_of_this_one() {
+  library lib/liba.so
+  plain_library lib/libplain.so
+  plain_library lib/libbyhand.so
+  cp -r lib before
+  build installPhase="cp -r $PWD/lib \$out" nativeBuildInputs="$PWD/auto $PWD/stubs" \
+    postFixup="addDriverRunpath \$out/libbyhand.so"
+  expect "RUNPATH $driverLink/lib" "$(search_path out/liba.so)"
+  expect "RUNPATH $driverLink/lib" "$(search_path out/libbyhand.so)"
+  expect_no_driver out/libplain.so
+}
+
+# --- the check ---------------------------------------------------------------------------------
+
+# needs: cc patchelf readelf
+a_build_fails_whose_file_would_miss_the_driver() {
+  library lib/liba.so
+  plain_library lib/libplain.so
+  fails build installPhase="cp -r $PWD/lib \$out" nativeBuildInputs="$PWD/checks" >said 2>&1
+  grep -q "LACKS the driver's directory: $PWD/out/liba.so: names libcuda.so.1" said
+  grep -q "nativeBuildInputs = \[ autoAddDriverRunpath \]" said
+  grep -q "driverRunpathCheckFlags" said
+  fails grep -q libplain said
+  local order
+  for order in "$PWD/auto $PWD/checks" "$PWD/checks $PWD/auto" "$PWD/checks $PWD/rival $PWD/auto"; do
+    build installPhase="rm -rf \$out; cp -r $PWD/lib \$out" nativeBuildInputs="$order"
+  done
+}
+
+# What writes search paths behind the check would not be seen.
+# needs: cc patchelf readelf
+the_check_comes_last_whoever_registers_later() {
+  library lib/liba.so -Wl,-rpath,/run/opengl-driver/lib
+  local registers order
+  for registers in source phase preFixup; do
+    for order in "$PWD/checks $PWD/rival" "$PWD/rival $PWD/checks" "$PWD/checks $PWD/rival $PWD/functions"; do
+      fails build installPhase="rm -rf \$out; cp -r $PWD/lib \$out" nativeBuildInputs="$order" \
+        rivalRegisters="$registers" >said 2>&1
+      grep -q "LACKS the driver's directory: $PWD/out/liba.so" said
+    done
+  done
+  source_hooks checks auto functions notes checks
+  _registerGenerateLDCache
+  driverRunpathLast
+  driverRunpathCheckLast
+  expect "driverRunpathByHand|autoFixElfFiles addDriverRunpath|_generateLDCacheAllOutputs|driverRunpathCheck|" \
+    "$(entries)"
+}
+
+# needs: cc patchelf readelf
+a_build_fails_in_which_stubs_are_left() {
+  library lib/liba.so -Wl,-rpath,/run/opengl-driver/lib:/store/abc-cuda_cudart-stubs/lib/stubs
+  plain_library lib/libplain.so -Wl,-rpath,/cuda/lib64/stubs
+  fails build installPhase="cp -r $PWD/lib \$out" nativeBuildInputs="$PWD/checks" >said 2>&1
+  grep -q "has STUBS in its search path, which nothing needs: $PWD/out/liba.so" said
+  grep -q "has STUBS in its search path, which nothing needs: $PWD/out/libplain.so" said
+  build installPhase="rm -rf \$out; cp -r $PWD/lib \$out" nativeBuildInputs="$PWD/checks $PWD/auto"
+}
+
+# needs: cc patchelf readelf
+a_build_fails_that_refers_to_a_package_of_stubs_but_not_for_the_output_dev() {
+  local stubs=/nix/store/0123456789abcdfghijklmnpqrsvwxyz-cuda13.0-cuda_cudart-13.0.48-stubs
+  local text="mkdir -p \$dev \$out; echo $stubs/lib > \$dev/cuda.pc"
+  build installPhase="$text" nativeBuildInputs="$PWD/checks" outputs="out dev" dev="$PWD/dev"
+  fails build installPhase="$text; mv \$dev/cuda.pc \$out" nativeBuildInputs="$PWD/checks" \
+    outputs="out dev" dev="$PWD/dev" >said 2>&1
+  grep -q "REFERS to a package of stubs: $PWD/out/cuda.pc: ${stubs#/nix/store/}" said
+  rm -r out
+  fails build installPhase="mkdir \$out; ln -s $stubs/lib/stubs/libcuda.so \$out" \
+    nativeBuildInputs="$PWD/checks" >said 2>&1
+  grep -q "REFERS to a package of stubs: $PWD/out/libcuda.so" said
+}
+
+# needs: cc patchelf readelf
+the_check_can_wait_for_the_install_check_and_be_told_exceptions() {
+  library lib/liba.so
+  local install="rm -rf \$out; cp -r $PWD/lib \$out"
+  fails build installPhase="$install" nativeBuildInputs="$PWD/checks" driverRunpathCheckPhase=installCheckPhase \
+    installCheckPhase="echo postponed; runHook preInstallCheck" >said 2>&1
+  [[ $(<said) == *postponed*LACKS* ]]
+  fails build installPhase="$install" nativeBuildInputs="$PWD/checks" driverRunpathCheckPhase=never >said 2>&1
+  grep -q "driverRunpathCheckPhase is never, neither" said
+  build installPhase="$install" nativeBuildInputs="$PWD/checks" dontDriverRunpathCheck=1
+  build installPhase="$install" nativeBuildInputs="$PWD/checks" driverRunpathCheckFlags="--exclude liba.so"
+  plain_library other/libb.so
+  fails build installPhase="$install; cp other/libb.so \$out" nativeBuildInputs="$PWD/checks" \
+    driverRunpathCheckFlags="--exclude liba.so" driverRunpathLibraries="" postFixup="rm \$out/libb.so; false"
+}
+
+# fat_binary FILE ARCHITECTURE: a fat binary with one cubin, of 8 bytes.
+fat_binary() {
+  local magic='\x7fELF\x02\x01\x01\x33' arch
+  printf -v arch '\\x%02x\\x00\\x00\\x00' "$2"
+  {
+    printf '\x50\xed\x55\xba\x01\x00\x10\x00\x48\x00\x00\x00\x00\x00\x00\x00'
+    printf '\x02\x00\x01\x01\x40\x00\x00\x00\x08\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00'
+    printf %b '\x07\x00\x01\x00' "$arch"
+    head -c 32 /dev/zero
+    printf %b "$magic"
+  } >"$1"
+}
+
+# needs: cc patchelf readelf
+a_build_fails_whose_files_lack_code_for_a_required_gpu() {
+  mkdir lib
+  fat_binary lib/kernel.fatbin 86
+  local attributes=(installPhase="rm -rf \$out; cp -r $PWD/lib \$out" nativeBuildInputs="$PWD/checks")
+  build "${attributes[@]}" driverRunpathRequireCapabilities="8.6"
+  build "${attributes[@]}"
+  fails build "${attributes[@]}" driverRunpathRequireCapabilities="8.6 9.0" >said 2>&1
+  grep -q "MISSES 9.0.*$PWD/out/kernel.fatbin" said
+  grep -q "driverRunpathRequireCapabilities asks for what was not compiled" said
+}
+
+# --- odd shells --------------------------------------------------------------------------------
+
+# needs: cc patchelf readelf
+names_with_spaces_and_newlines_are_patched_in_every_mode_of_the_shell() {
+  library "lib/a b.so" -Wl,-rpath,/one
+  library $'lib/c\nd.so' -Wl,-rpath,/one
+  plain_library $'lib/by\nhand.so'
+  local modes cores debug
+  for modes in "set -u" "set -e" "shopt -s nullglob" "shopt -s failglob" "set -euo pipefail; shopt -s nullglob"; do
+    for cores in "" 0 1 3; do
+      rm -rf out top
+      mkdir top
+      cp -r lib out
+      debug=$((${#cores} * 3 + 1))
+      env -i PATH="$PATH" NIX_BUILD_TOP="$PWD/top" out="$PWD/out" NIX_DEBUG="$debug" \
+        ${cores:+NIX_BUILD_CORES="$cores"} "${BASH:-bash}" -c "$modes
+          getAllOutputNames() { echo out; }
+          source functions/nix-support/setup-hook; source auto/nix-support/setup-hook
+          source checks/nix-support/setup-hook
+          addDriverRunpath \"\$out/by\"*hand.so
+          driverRunpathLast; driverRunpathCheckLast
+          for hook in \"\${postFixupHooks[@]}\"; do \$hook || exit; done" >said 2>&1 || {
+        cat said
+        return 1
+      }
+      expect_driver "out/a b.so"
+      expect_driver $'out/c\nd.so'
+      expect_driver $'out/by\nhand.so'
+    done
+  done
+}
+
+# needs: cc patchelf readelf
+every_level_of_debugging_patches_the_same() {
+  library lib/liba.so
+  plain_library lib/libplain.so -Wl,-rpath,/cuda/lib/stubs
+  local level
+  for level in "" 0 1 2 3 4 5 6 7; do
+    rm -rf out
+    build installPhase="cp -r $PWD/lib \$out" NIX_DEBUG="$level" nativeBuildInputs="$PWD/auto $PWD/checks" >said 2>&1
+    expect "RUNPATH $driverLink/lib" "$(search_path out/liba.so)"
+    expect "" "$(search_path out/libplain.so)"
+    expect "$((${level:-0} >= 1 ? 1 : 0))" "$(grep -c "^changed: $PWD/out/liba.so" said)" "lines at $level"
+  done
+}
+
 # --- outputs ----------------------------------------------------------------------------------
 
 # needs: cc patchelf readelf
@@ -392,16 +587,16 @@ lists_are_strings_of_words_or_arrays() {
   source_hooks functions
   touch a.c
   driverRunpathFlags=$'--exclude *.c\n  --break-links'
-  expect "[fix][-q][--exclude][*.c][--break-links][x]" \
+  expect "[fix][--drop-stubs][-q][--exclude][*.c][--break-links][x]" \
     "$(driverRunpathFix x)"
   driverRunpathFlags=(--exclude "a b" "*.c")
   driverRunpathFlagsArray=(--exclude "c d")
-  expect "[fix][-q][--exclude][a b][*.c][--exclude][c d]" \
+  expect "[fix][--drop-stubs][-q][--exclude][a b][*.c][--exclude][c d]" \
     "$(driverRunpathFix)"
   unset driverRunpathFlags driverRunpathFlagsArray
   driverRunpathLibraries="libx.so.1 liby.so"
   driverRunpathPrepend=(/a "/b c")
-  expect "[fix][-q][--driver-lib][libx.so.1][--driver-lib][liby.so][--prepend][/a][--prepend][/b c]" \
+  expect "[fix][--drop-stubs][-q][--driver-lib][libx.so.1][--driver-lib][liby.so][--prepend][/a][--prepend][/b c]" \
     "$(driverRunpathFix)"
 }
 
@@ -496,5 +691,5 @@ else
   sed -n '/^# --- beside/,$p' "${BASH_SOURCE[0]}" |
     awk '/^# needs: / { needs = substr($0, 10); next }
       /^[a-z_]+\(\) \{$/ { sub(/\(\).*/, ""); print $0, needs }
-      { needs = "" }' | grep -v '^print_arguments'
+      { needs = "" }' | grep -vE '^(print_arguments|expect_note|fat_binary|wait_for) '
 fi

@@ -36,7 +36,7 @@ isELF() {
   exec {fd}<&-
   [[ $magic == $'\x7fELF' ]]
 }
-sed "s|@driverRunpath@|$BINARY|" "$root/hook/driver-runpath.sh" >hook.sh
+sed -e "s|@driverRunpath@|$BINARY|" -e "s|@words@|$root/hook/words.sh|" "$root/hook/driver-runpath.sh" >hook.sh
 # shellcheck disable=SC1091
 source ./hook.sh
 
