@@ -156,6 +156,7 @@ pub mod source;
 #[cfg(feature = "files")]
 #[doc(hidden)]
 pub mod stub_references;
+#[cfg(feature = "files")]
 #[doc(hidden)]
 pub mod sysroot;
 #[cfg(feature = "files")]

@@ -3,8 +3,8 @@
 use std::ops::Range;
 
 use object::elf;
-use serde::Deserialize;
-use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_core::Deserialize;
+use serde_core::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::{DriverNames, Evidence, EvidenceKind, MOST};
 use crate::elf::{FileOffset, Image, Notes};
@@ -114,7 +114,7 @@ impl<'de> Visitor<'de> for DeclaredVisitor {
                 _ => drop(map.next_value::<IgnoredAny>()?),
             }
         }
-        let mut soname = soname.ok_or_else(|| serde::de::Error::missing_field("soname"))?;
+        let mut soname = soname.ok_or_else(|| serde_core::de::Error::missing_field("soname"))?;
         // What can be opened.
         soname.retain(|name| name.len() <= LONGEST_NAME);
         Ok(Declared { soname, priority, description })
