@@ -84,7 +84,13 @@ fn tails() -> Done {
     // Only x86-64's code is read for it.
     let tail = if cfg!(target_arch = "x86_64") { "string" } else { "text" };
     let expected = [("libprefix.so.", "format"), ("libtail.so.2", tail), ("libword.so.2", "text")];
-    same(reasons.collect::<Vec<_>>(), expected.map(|(name, reason)| (name.into(), reason.into())).into(), "the names")
+    let expected: Vec<(String, String)> = expected.map(|(name, reason)| (name.into(), reason.into())).into();
+    same(reasons.collect(), expected.clone(), "the names")?;
+    // The loader that a program names is none of what it opens.
+    let program =
+        lab.cc("opener", &["opens-tail.c"], &["-fPIE", "-pie", "-O2", "-nostartfiles", "-Wl,-e,open_tail"])?;
+    let reasons = openings(&audit(&[], [program.as_os_str()])?).into_iter().map(|(name, (reason, _))| (name, reason));
+    same(reasons.collect(), expected, "the names of a program")
 }
 
 fn messages() -> Done {

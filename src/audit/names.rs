@@ -19,7 +19,7 @@ use super::references::referred;
 pub enum Reason {
     /// The dlopen note declares it.
     Declared,
-    /// A string is the name, maybe with a directory in front.
+    /// A string is the name, maybe with a directory in front, or code takes the name alone out of a longer one.
     String,
     /// The code builds the name of a driver library from constants.
     Constants,
