@@ -1,5 +1,6 @@
 """audit-trace.py DIR: calls into the packages below DIR under audit-trace.so; writes DIR/trace.tsv. See audit-trace.sh."""
 
+import fnmatch
 import glob
 import os
 import re
@@ -102,7 +103,7 @@ def main(top):
     without_driver = environment | {"LD_LIBRARY_PATH": ":".join(sorted(folders))}
     for path in libraries:
         for pattern, calls in LIBRARIES.items():
-            if glob.fnmatch.fnmatch(os.path.basename(path), pattern):
+            if fnmatch.fnmatch(os.path.basename(path), pattern):
                 # A call that kills the process must not keep the later ones from being made.
                 for call in {calls, *calls.split("\n")}:
                     run([sys.executable, "-c", START + call, path], environment)
