@@ -73,7 +73,7 @@ PROGRAMS = [
 
 def run(command, environment, limit=60):
     try:
-        done = subprocess.run(command, env=environment, timeout=limit, capture_output=True, errors="replace")
+        done = subprocess.run(command, env=environment, timeout=limit, capture_output=True, errors="replace", cwd=os.path.dirname(environment["AUDIT_TRACE"]))
     except (OSError, subprocess.TimeoutExpired) as error:
         print(f"{command[0]}: {error}", file=sys.stderr)
         return
