@@ -18,6 +18,7 @@ type Done = Result<(), Failed>;
 fn main() {
     let trials = vec![
         trial("each_kind_of_name_is_told_with_what_the_loader_finds", &["cc"], kinds),
+        trial("a_name_that_ends_a_message_counts_where_code_takes_it_alone", &["cc"], tails),
         trial("a_name_in_a_message_is_told_on_request_alone", &["cc"], messages),
         trial("what_is_missing_is_told_by_name_for_the_whole_tree", &["cc"], missing),
         trial("explain_tells_the_same_of_one_file", &["cc"], explained),
@@ -74,6 +75,28 @@ fn kinds() -> Done {
     let declared = files.flat_map(|file| file["opens"].as_array().into_iter().flatten());
     let declared = declared.into_iter().find(|opening| opening["reason"] == "declared").ok_or("no note")?;
     same((&declared["priority"], &declared["description"]), (&json!("suggested"), &json!("For X")), "the note")
+}
+
+fn tails() -> Done {
+    let lab = Lab::new()?;
+    let path = lab.cc("libtail-opener.so", &["opens-tail.c"], &["-shared", "-fPIC", "-O2"])?;
+    let reasons = openings(&audit(&[], [path.as_os_str()])?).into_iter().map(|(name, (reason, _))| (name, reason));
+    // Only x86-64's code is read for it; other compilers leave the built name in data.
+    let (tail, built) = if cfg!(target_arch = "x86_64") { ("string", "constants") } else { ("text", "string") };
+    let expected = [
+        ("libcuda.so.1", built),
+        ("libnvidia-ml.so.1", "string"),
+        ("libprefix.so.", "format"),
+        ("libtail.so.2", tail),
+        ("libword.so.2", "text"),
+    ];
+    let expected: Vec<(String, String)> = expected.map(|(name, reason)| (name.into(), reason.into())).into();
+    same(reasons.collect(), expected.clone(), "the names")?;
+    // The loader that a program names is none of what it opens.
+    let program =
+        lab.cc("opener", &["opens-tail.c"], &["-fPIE", "-pie", "-O2", "-nostartfiles", "-Wl,-e,open_tail"])?;
+    let reasons = openings(&audit(&[], [program.as_os_str()])?).into_iter().map(|(name, (reason, _))| (name, reason));
+    same(reasons.collect(), expected, "the names of a program")
 }
 
 fn messages() -> Done {

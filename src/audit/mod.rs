@@ -4,6 +4,7 @@
 //! together for the whole tree.
 
 mod names;
+mod references;
 
 use crate::watch::Watch;
 use std::collections::{BTreeMap, BTreeSet, HashMap};

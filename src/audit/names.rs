@@ -2,12 +2,14 @@
 //!
 //! Pure. A string is no call: what stands alone is likely one, what stands in other text likely a message.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use crate::detect::dlopen_note::elements;
-use crate::detect::regions::regions;
+use crate::detect::regions::{Region, regions};
 use crate::detect::{Depth, DriverNames, EvidenceKind, detect};
-use crate::elf::{FileOffset, Image};
+use crate::elf::{FileOffset, Image, Vaddr};
+
+use super::references::referred;
 
 /// Why a name is believed to be opened, the best reason first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -15,11 +17,11 @@ use crate::elf::{FileOffset, Image};
 pub enum Reason {
     /// The dlopen note declares it.
     Declared,
-    /// A string is the name, maybe with a directory in front.
+    /// A string is the name, maybe with a directory in front, or code takes the name alone out of a longer one.
     String,
     /// The code builds the name of a driver library from constants.
     Constants,
-    /// A string becomes such a name: `libnccl-net-%s.so`.
+    /// A string becomes such a name: `libnccl-net-%s.so`, or `libnvrtc.so.` with a number behind it.
     Format,
     /// The name stands in other text: a message, a list, or strings that have no end of their own.
     Text,
@@ -62,18 +64,8 @@ pub fn names(image: &Image<'_>, drivers: &DriverNames, warnings: &mut Vec<String
             description: declared.description.clone(),
         }));
     }
-    let found = regions(image);
-    for region in found.list.iter().filter(|region| region.holds_data()) {
-        for at in memchr::memmem::find_iter(region.bytes, b".so") {
-            let Some((start, name, reason)) = name_around(region.bytes, at) else { continue };
-            let Some(offset) = region.offset.checked_add(start as u64) else { continue };
-            all.push(Named { name, reason, place: region.place(), offset, priority: None, description: None });
-            if all.len() > MOST * 4 {
-                break;
-            }
-        }
-    }
-    let built = detect(image, drivers, Depth::All).evidence.into_iter();
+    all.extend(strings(image, &regions(image).list));
+    let built = detect(image, drivers, Depth::AllAndCode).evidence.into_iter();
     all.extend(built.filter(|found| found.kind == EvidenceKind::Immediate).map(|found| Named {
         name: found.what,
         reason: Reason::Constants,
@@ -86,6 +78,36 @@ pub fn names(image: &Image<'_>, drivers: &DriverNames, warnings: &mut Vec<String
     let mut known = HashSet::new();
     all.retain(|named| known.insert(named.name.clone()));
     all.truncate(MOST);
+    all
+}
+
+/// The names that strings are or have in them.
+fn strings(image: &Image<'_>, regions: &[Region<'_>]) -> Vec<Named> {
+    let mut all = Vec::new();
+    // Where what ends a longer text would start, if it is a string of its own.
+    let mut tails: HashMap<Vaddr, usize> = HashMap::new();
+    for region in regions.iter().filter(|region| region.holds_data() && region.place() != ".interp") {
+        for at in memchr::memmem::find_iter(region.bytes, b".so") {
+            let Some((start, name, reason)) = name_around(region.bytes, at) else { continue };
+            let Some(offset) = region.offset.checked_add(start as u64) else { continue };
+            let ends = start.checked_add(name.len()).is_some_and(|end| region.bytes.get(end) == Some(&0));
+            if let (Reason::Text, true, Some(addr)) = (reason, ends, region.addr.checked_add(start as u64)) {
+                tails.insert(addr, all.len());
+            }
+            all.push(Named { name, reason, place: region.place(), offset, priority: None, description: None });
+            if all.len() > MOST * 4 {
+                break;
+            }
+        }
+    }
+    // Linkers keep a string that ends another one there and nowhere else: `libgdrapi.so.2` of NCCL is the end of "Failed
+    // to open libgdrapi.so.2".
+    let wanted: HashSet<Vaddr> = tails.keys().copied().collect();
+    for addr in referred(image.machine, regions, &wanted) {
+        if let Some(named) = tails.get(&addr).and_then(|index| all.get_mut(*index)) {
+            named.reason = Reason::String;
+        }
+    }
     all
 }
 
@@ -106,14 +128,17 @@ fn name_around(bytes: &[u8], at: usize) -> Option<(usize, String, Reason)> {
     }
     let mut end = at.checked_add(3)?.checked_add(version.len())?;
     let conversion = conversion(rest.strip_prefix(b".").unwrap_or(rest));
-    if let (true, Some(len)) = (rest.starts_with(b"."), conversion) {
-        end = end.checked_add(1)?.checked_add(len)?;
+    // The program adds a number: `libnvrtc.so.`.
+    let is_prefix = rest.starts_with(b".\0");
+    if rest.starts_with(b".") && (is_prefix || conversion.is_some()) {
+        end = end.checked_add(1)?.checked_add(conversion.unwrap_or(0))?;
     }
     // Strings of Rust and Go have no end: a name behind another one stands in no string of its own.
     let is_alone = memchr::memmem::find(bytes.get(start..at)?, b".so").is_none()
         && (start == 0 || bytes.get(start - 1).is_some_and(ends_text))
         && bytes.get(end).is_none_or(|byte| *byte == 0);
     if !is_alone {
+        end -= usize::from(is_prefix);
         // The last `lib` is as likely the start as any.
         let text = bytes.get(start..at)?;
         let file = text.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);
@@ -125,7 +150,7 @@ fn name_around(bytes: &[u8], at: usize) -> Option<(usize, String, Reason)> {
     if !stem.iter().any(u8::is_ascii_alphanumeric) {
         return None;
     }
-    let becomes_name = BECOMES.iter().any(|part| name.contains(part));
+    let becomes_name = is_alone && is_prefix || BECOMES.iter().any(|part| name.contains(part));
     let reason = match (is_alone, becomes_name) {
         (true, true) => Reason::Format,
         (true, false) => Reason::String,
@@ -191,6 +216,9 @@ mod tests {
         assert_eq!(found(b"\0libnccl-net-%s.so\0"), format(1, "libnccl-net-%s.so"));
         assert_eq!(found(b"\0lib{}.so.1\0"), format(1, "lib{}.so.1"));
         assert_eq!(found(b"\0libx.so.%d\0"), format(1, "libx.so.%d"));
+        // cuDNN puts a number behind it.
+        assert_eq!(found(b"\0libnvrtc.so.\0"), format(1, "libnvrtc.so."));
+        assert_eq!(found(b"\0libnvrtc.so.12.\0"), format(1, "libnvrtc.so.12."));
     }
 
     #[test]

@@ -105,6 +105,15 @@ pub enum Depth {
     FirstName,
     /// Collect all of it, also in files that can open nothing themselves. Code is left out where data has some.
     All,
+    /// The same, and what the code builds in any case.
+    AllAndCode,
+}
+
+impl Depth {
+    /// Whether one piece is enough.
+    fn is_one(self) -> bool {
+        matches!(self, Self::First | Self::FirstName)
+    }
 }
 
 /// What was found in one file.
@@ -185,9 +194,9 @@ pub fn detect(image: &Image<'_>, names: &DriverNames, depth: Depth) -> Detection
 impl Detection {
     /// Whether nothing more is wanted; keeps one piece of evidence where one is enough.
     fn is_enough(&mut self, depth: Depth) -> bool {
-        if depth != Depth::All {
+        if depth.is_one() {
             self.evidence.truncate(1);
         }
-        depth != Depth::All && !self.evidence.is_empty()
+        depth.is_one() && !self.evidence.is_empty()
     }
 }

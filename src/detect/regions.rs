@@ -31,6 +31,12 @@ impl Region<'_> {
         !self.is_code || matches!(self.place, Place::Segment(_))
     }
 
+    /// Code alone, for tests.
+    #[cfg(test)]
+    pub(crate) fn of_code(bytes: &[u8], offset: FileOffset, addr: Vaddr) -> Region<'_> {
+        Region { bytes, offset, addr, is_code: true, place: Place::Section(b".text") }
+    }
+
     /// The section's name; without section headers the segment.
     pub(crate) fn place(&self) -> String {
         match self.place {

@@ -120,17 +120,19 @@ impl Search<'_> {
     /// neither in `regions` nor `elsewhere`.
     pub(super) fn run(&self, regions: &[Region<'_>], elsewhere: bool) -> Found {
         let mut found = Found::default();
+        let in_any_case = self.depth == Depth::AllAndCode;
         let mut starts = 0;
         let mut cuts = Cuts::default();
         // One piece of evidence a name and section is enough.
         let mut known: HashSet<(String, String)> = HashSet::new();
         for region in regions {
             // Code is not searched for what the data in front of it has shown: it holds next to no strings.
-            if !region.holds_data() && !found.evidence.is_empty() {
+            if !region.holds_data() && !found.evidence.is_empty() && !in_any_case {
                 continue;
             }
             // A file that opens nothing has functions' names for another reason, and code has none.
-            let constants = self.opens && region.is_code && !elsewhere && found.evidence.is_empty();
+            let is_first = !elsewhere && found.evidence.is_empty();
+            let constants = self.opens && region.is_code && (is_first || in_any_case);
             let wanted = match (self.opens && region.holds_data(), constants) {
                 (true, _) => Wanted::NamesAndFunctions,
                 (false, true) => Wanted::NamesAndConstants,
@@ -156,7 +158,7 @@ impl Search<'_> {
                     found.evidence.push(Evidence { kind, what, place, offset });
                 }
                 found.is_cut = found.evidence.len() == MOST;
-                if self.depth != Depth::All || found.is_cut {
+                if self.depth.is_one() || found.is_cut {
                     found.searched += at as u64;
                     return found;
                 }
