@@ -168,6 +168,13 @@ pub fn decide(current: &Current, policy: &Policy, must_stay: impl Fn(&[u8]) -> b
 /// without empty entries, which nobody writes on purpose. `None` if it has no such directory to lose.
 ///
 /// `must_stay` is as for [`decide`]. Where nothing is left, the path is empty and the tag goes, too.
+///
+/// ```
+/// use driver_runpath::decide::{Current, without_stubs};
+///
+/// let old = Current { runpath: Some(b"/cuda/lib/stubs:/cuda/lib".to_vec()), ..Current::default() };
+/// assert_eq!(without_stubs(&old, |_| false).map(|new| new.path), Some(b"/cuda/lib".to_vec()));
+/// ```
 pub fn without_stubs(current: &Current, must_stay: impl Fn(&[u8]) -> bool) -> Option<Decision> {
     if stub_directories(current, &must_stay).is_empty() {
         return None;
@@ -179,6 +186,13 @@ pub fn without_stubs(current: &Current, must_stay: impl Fn(&[u8]) -> bool) -> Op
 }
 
 /// The directories of stubs in the search paths, without those that must stay.
+///
+/// ```
+/// use driver_runpath::decide::{Current, stub_directories};
+///
+/// let old = Current { runpath: Some(b"/cuda/lib/stubs:/cuda/lib".to_vec()), ..Current::default() };
+/// assert_eq!(stub_directories(&old, |_| false), [b"/cuda/lib/stubs"]);
+/// ```
 pub fn stub_directories(current: &Current, must_stay: impl Fn(&[u8]) -> bool) -> Vec<&[u8]> {
     let stubs = |path| entries(path).filter(|entry| is_stub_directory(entry));
     let effective = current.effective().into_iter().flat_map(|(_, path)| stubs(path));
@@ -248,6 +262,10 @@ fn is_stub_store_path(entry: &[u8]) -> bool {
 }
 
 /// `*-cuda*-stubs`, the name of a store path: nixpkgs' packages of CUDA have stubs in an output of their own.
+///
+/// ```
+/// assert!(driver_runpath::decide::is_stub_package(b"x3f1-cuda12.9-cuda_cudart-12.9.79-stubs"));
+/// ```
 pub fn is_stub_package(name: &[u8]) -> bool {
     let name = name.strip_suffix(b"-stubs");
     name.is_some_and(|name| memchr::memmem::find(name, b"-cuda").is_some())
