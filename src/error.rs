@@ -175,3 +175,29 @@ impl Error {
         move |source| Self::Io { action, source }
     }
 }
+
+/// Bytes of a file's name or search path, harmless on a terminal: control characters and bytes that are not UTF-8 are
+/// written as `\xNN`.
+#[cfg(feature = "cli")]
+pub(crate) fn harmless(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        for character in chunk.valid().chars() {
+            // Bidirectional marks can make one name look like another.
+            if character.is_control()
+                || matches!(character, '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+            {
+                let mut buffer = [0; 4];
+                for byte in character.encode_utf8(&mut buffer).bytes() {
+                    text.push_str(&format!("\\x{byte:02x}"));
+                }
+            } else {
+                text.push(character);
+            }
+        }
+        for byte in chunk.invalid() {
+            text.push_str(&format!("\\x{byte:02x}"));
+        }
+    }
+    text
+}

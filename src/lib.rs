@@ -81,94 +81,49 @@ compile_error!("the features `files` and `cli` of driver-runpath are for Linux; 
 #[cfg(feature = "files")]
 pub mod apply;
 #[cfg(feature = "files")]
-mod archive;
+mod commands;
 pub mod decide;
 pub mod detect;
 pub mod elf;
 mod error;
-#[cfg(feature = "fixtures")]
-pub mod fixtures;
-pub mod plan;
-#[doc(hidden)]
-pub mod resolution;
-pub mod verify;
-
-#[cfg(feature = "files")]
-#[doc(hidden)]
-pub mod audit;
-#[cfg(feature = "files")]
-pub mod check;
-#[cfg(feature = "files")]
-mod copy;
-#[cfg(feature = "files")]
-pub mod edit;
-#[cfg(feature = "files")]
-mod exclude;
-#[cfg(feature = "files")]
-#[doc(hidden)]
-pub mod explain;
 #[doc(hidden)]
 pub mod facts;
-#[cfg(feature = "files")]
-pub mod fix;
-#[cfg(feature = "files")]
-#[doc(hidden)]
-pub mod gpu_code;
-#[cfg(feature = "files")]
-#[doc(hidden)]
-pub mod here;
-#[cfg(feature = "files")]
-#[doc(hidden)]
-pub mod journal;
-#[cfg(feature = "files")]
-#[doc(hidden)]
-pub mod links;
+#[cfg(feature = "fixtures")]
+pub mod fixtures;
 #[cfg(feature = "files")]
 #[doc(hidden)]
 pub mod loader;
-#[cfg(feature = "files")]
-mod lock;
-#[cfg(feature = "files")]
-#[doc(hidden)]
-#[allow(unsafe_code)]
-pub mod map;
-#[cfg(feature = "files")]
-mod orphan;
-#[cfg(feature = "cli")]
-#[doc(hidden)]
-pub mod patchelf;
-#[cfg(feature = "files")]
-#[doc(hidden)]
-pub mod place;
-#[cfg(feature = "files")]
-mod privileges;
-#[cfg(feature = "files")]
-mod pseudo;
+pub mod plan;
 #[cfg(feature = "cli")]
 #[doc(hidden)]
 pub mod report;
-#[cfg(feature = "files")]
 #[doc(hidden)]
-pub mod runpath;
-#[cfg(feature = "files")]
-#[doc(hidden)]
-pub mod source;
-#[cfg(feature = "files")]
-#[doc(hidden)]
-pub mod stub_references;
-#[cfg(feature = "files")]
-#[doc(hidden)]
-pub mod sysroot;
-#[cfg(feature = "files")]
-#[doc(hidden)]
-pub mod tree;
+pub mod resolution;
+pub mod verify;
 #[cfg(feature = "files")]
 pub mod walk;
-#[cfg(feature = "files")]
-pub mod watch;
 
 #[cfg(feature = "files")]
-pub use edit::Editor;
+pub use apply::edit::{self, Editor};
+#[cfg(feature = "files")]
+#[doc(hidden)]
+pub use apply::{journal, links, map, place, source};
+#[cfg(feature = "cli")]
+#[doc(hidden)]
+pub use commands::patchelf;
+#[cfg(feature = "files")]
+#[doc(hidden)]
+pub use commands::{audit, explain, gpu_code, here, runpath, stub_references};
+#[cfg(feature = "files")]
+pub use commands::{check, fix};
 pub use error::{Error, Holder};
+#[cfg(feature = "files")]
+#[doc(hidden)]
+pub use loader::sysroot;
 /// The crate whose names of the ELF specification are in [`elf`]: `object::elf::EM_X86_64`.
 pub use object;
+#[cfg(feature = "files")]
+#[doc(hidden)]
+pub use walk::tree;
+#[cfg(feature = "files")]
+pub use walk::watch;

@@ -2,10 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-mod arguments;
 mod cli;
-mod kept;
-mod progress;
 
 use std::ffi::{OsStr, OsString};
 use std::io::{self, BufWriter, IsTerminal, Write};
@@ -15,34 +12,33 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context, anyhow, bail};
+use clap::Parser;
 use clap::error::ErrorKind;
-use clap::{Parser, ValueEnum};
 use driver_runpath::audit;
 use driver_runpath::check::{self, StubRule, check};
-use driver_runpath::decide::{PathOperation, Tag};
-use driver_runpath::detect::{self, Depth, DriverNames};
-use driver_runpath::edit::{Durability, HardLinks, Protection};
+use driver_runpath::decide::PathOperation;
 use driver_runpath::explain::{self, explain};
 use driver_runpath::fix::{self, Stubs, fix};
 use driver_runpath::gpu_code::{self, Requirement};
 use driver_runpath::patchelf::{self, Reader};
 use driver_runpath::report::{
-    AuditView, CheckView, Leniency, Mending, Printed, Rigour, Screen, Status, Told, Verbosity, Voice, audit_json,
-    audit_text, check_json, check_text, error_line, explain_json, explain_text, fix_json, fix_text, gpu_code_json,
-    gpu_code_text, printable, printed, runpath_text,
+    AuditView, CheckView, Mending, Printed, Rigour, Status, Told, Verbosity, audit_json, audit_text, check_json,
+    check_text, error_line, explain_json, explain_text, fix_json, fix_text, gpu_code_json, gpu_code_text, printable,
+    printed, runpath_text,
 };
 use driver_runpath::runpath;
 use driver_runpath::sysroot::Sysroot;
-use driver_runpath::walk::Exclude;
 
-use arguments::{Relative, Takes, all_there, directory, driver_dirs, is_stdout, none_relative, quoted, search_path};
-use progress::Progress;
-
+use cli::arguments::{Relative, Takes, all_there, directory, driver_dirs, is_stdout, quoted, search_path};
 use cli::audit::Audit;
 use cli::gpu_code::GpuCode;
+use cli::options::{
+    damaged, depth, durability, exclude, force, mending, names, new_path, presentation, presentation_of, protection,
+    screen, warn_of_unused,
+};
+use cli::progress::Progress;
 use cli::runpath::Action;
-use cli::telling::Telling;
-use cli::{Check, Cli, Color, Command, Explain, Fix, Group, Names, Selection};
+use cli::{Check, Cli, Color, Command, Explain, Fix, kept};
 
 fn main() -> ExitCode {
     driver_runpath::map::outlive_truncation();
@@ -117,18 +113,18 @@ fn run_fix(command: Fix, color: Color) -> anyhow::Result<Status> {
         let _progress = Progress::start(&options.watch);
         fix(&selection.paths, &options)
     };
-    let voice = voice(&selection, color);
-    warn_of_unused(&options.exclude, &selection.paths, voice.verbosity);
+    let presentation = presentation(&selection, color);
+    warn_of_unused(&options.exclude, &selection.paths, presentation.verbosity);
     let told = || {
         let (mut out, mut errors) = outputs();
         if command.json {
-            writeln!(out, "{}", fix_json(&report, leniency(&selection))?)?;
+            writeln!(out, "{}", fix_json(&report, damaged(&selection))?)?;
         } else {
-            fix_text(&report, &voice, &mut out, &mut errors)?;
+            fix_text(&report, &presentation, &mut out, &mut errors)?;
         }
         Ok(out.flush()?)
     };
-    ended(told(), report.status(leniency(&selection)))
+    ended(told(), report.status(damaged(&selection)))
 }
 
 fn run_check(command: Check, color: Color) -> anyhow::Result<Status> {
@@ -142,24 +138,24 @@ fn run_check(command: Check, color: Color) -> anyhow::Result<Status> {
         let _progress = Progress::start(&options.watch);
         check(&selection.paths, &options)
     };
-    let voice = voice(&selection, color);
+    let presentation = presentation(&selection, color);
     let stubs: &[&str] = if command.no_stubs { &["--drop-stubs"] } else { &[] };
     let commands = Mending {
         in_place: mending(&selection, stubs),
         by_copies: mending(&selection, &[stubs, &["--break-links"]].concat()),
     };
     let view = if command.failing { CheckView::Failing } else { CheckView::All };
-    warn_of_unused(&options.exclude, &selection.paths, voice.verbosity);
+    warn_of_unused(&options.exclude, &selection.paths, presentation.verbosity);
     let told = || {
         let (mut out, mut errors) = outputs();
         if command.json {
-            writeln!(out, "{}", check_json(&report, leniency(&selection))?)?;
+            writeln!(out, "{}", check_json(&report, damaged(&selection))?)?;
         } else {
-            check_text(&report, &commands, view, &voice, &mut out, &mut errors)?;
+            check_text(&report, &commands, view, &presentation, &mut out, &mut errors)?;
         }
         Ok(out.flush()?)
     };
-    ended(told(), report.status(leniency(&selection)))
+    ended(told(), report.status(damaged(&selection)))
 }
 
 /// The status of work that is done, whatever became of the report.
@@ -234,17 +230,17 @@ fn run_audit(command: Audit) -> anyhow::Result<Status> {
         names: if command.missing { Told::Missing } else { Told::All },
         rigour: if command.strict { Rigour::Strict } else { Rigour::Lax },
     };
-    let voice = voice_of(&command.telling);
-    let leniency = voice.leniency;
-    warn_of_unused(&options.exclude, &command.paths, voice.verbosity);
+    let presentation = presentation_of(&command.telling);
+    let damaged = presentation.damaged;
+    warn_of_unused(&options.exclude, &command.paths, presentation.verbosity);
     let (mut out, mut errors) = outputs();
     if command.telling.json {
-        writeln!(out, "{}", audit_json(&report, view, leniency)?)?;
+        writeln!(out, "{}", audit_json(&report, view, damaged)?)?;
     } else {
-        audit_text(&report, view, &voice, &mut out, &mut errors)?;
+        audit_text(&report, view, &presentation, &mut out, &mut errors)?;
     }
     out.flush()?;
-    Ok(report.status(leniency, view))
+    Ok(report.status(damaged, view))
 }
 
 fn run_gpu_code(command: GpuCode) -> anyhow::Result<Status> {
@@ -254,121 +250,23 @@ fn run_gpu_code(command: GpuCode) -> anyhow::Result<Status> {
     let watch = Arc::default();
     let report = {
         let _progress = Progress::start(&watch);
-        gpu_code::survey(&command.paths, &exclude, &required, &watch)
+        gpu_code::scan(&command.paths, &exclude, &required, &watch)
     };
-    let voice = voice_of(&command.telling);
-    let leniency = voice.leniency;
-    warn_of_unused(&exclude, &command.paths, voice.verbosity);
+    let presentation = presentation_of(&command.telling);
+    let damaged = presentation.damaged;
+    warn_of_unused(&exclude, &command.paths, presentation.verbosity);
     let (mut out, mut errors) = outputs();
     if command.telling.json {
-        writeln!(out, "{}", gpu_code_json(&report, leniency)?)?;
+        writeln!(out, "{}", gpu_code_json(&report, damaged)?)?;
     } else {
-        gpu_code_text(&report, &voice, &mut out, &mut errors)?;
+        gpu_code_text(&report, &presentation, &mut out, &mut errors)?;
     }
     out.flush()?;
-    Ok(report.status(leniency))
-}
-
-fn voice_of(telling: &Telling) -> Voice {
-    let leniency = if telling.skip_damaged { Leniency::SkipDamaged } else { Leniency::None };
-    Voice { verbosity: verbosity(telling.verbose, telling.quiet), leniency, screen: None }
-}
-
-fn names(wanted: &Names) -> DriverNames {
-    let names = DriverNames::new(wanted.driver_libs.clone());
-    wanted.groups.iter().fold(names, |names, group| match group {
-        Group::Graphics => names.with(detect::Group::Graphics),
-    })
-}
-
-fn exclude(patterns: &[String]) -> anyhow::Result<Exclude> {
-    Exclude::new(patterns.iter().cloned()).map_err(|why| anyhow!("--exclude {why}"))
-}
-
-/// A pattern that is spelled wrong would leave files to be edited that it was meant for.
-fn warn_of_unused(exclude: &Exclude, paths: &[PathBuf], verbosity: Verbosity) {
-    // Files that are named are not excluded.
-    if exclude.is_empty() || verbosity == Verbosity::Errors || !paths.iter().any(|path| path.is_dir()) {
-        return;
-    }
-    for pattern in exclude.unused() {
-        let _ = writeln!(
-            io::stderr(),
-            "warning: --exclude {} matches nothing in the directories given",
-            printable(pattern.as_bytes())
-        );
-    }
+    Ok(report.status(damaged))
 }
 
 fn outputs() -> (impl Write, impl Write) {
     (BufWriter::new(io::stdout().lock()), io::stderr().lock())
-}
-
-fn voice(selection: &Selection, color: Color) -> Voice {
-    Voice {
-        verbosity: verbosity(selection.verbose, selection.quiet),
-        leniency: leniency(selection),
-        screen: screen(color),
-    }
-}
-
-/// As much evidence as the report shows: what it shows is worth the time that it takes, and a person wants the best
-/// reason, not the first one.
-fn depth(selection: &Selection, json: bool, screen: Option<Screen>) -> Depth {
-    match verbosity(selection.verbose, selection.quiet) {
-        _ if json => Depth::FirstName,
-        Verbosity::All if screen.is_none() => Depth::FirstName,
-        Verbosity::All => Depth::All,
-        Verbosity::Lines if screen.is_some() => Depth::All,
-        _ => Depth::First,
-    }
-}
-
-/// The terminal that the report goes to.
-fn screen(color: Color) -> Option<Screen> {
-    const USUAL: usize = 80;
-    let out = io::stdout();
-    // Who wants colours in a pipe has a terminal at its end.
-    if !out.is_terminal() && color != Color::Always {
-        return None;
-    }
-    let columns = rustix::termios::tcgetwinsize(&out).map_or(0, |size| usize::from(size.ws_col));
-    let colours = match color {
-        Color::Always => true,
-        Color::Never => false,
-        Color::Auto => anstream::AutoStream::choice(&out) != anstream::ColorChoice::Never,
-    };
-    Some(Screen { columns: if columns == 0 { USUAL } else { columns }, colours })
-}
-
-/// The command that mends what `check` of the same selection found, as a shell reads it.
-fn mending(selection: &Selection, options: &[&str]) -> String {
-    let Selection { paths, driver_link, names, exclude, skip_damaged, quiet: _, verbose: _ } = selection;
-    let Names { driver_libs, groups } = names;
-    let mut words: Vec<OsString> = ["driver-runpath", "fix"].iter().chain(options).map(OsString::from).collect();
-    let mut option = |name: &str, value: &OsStr| words.extend([OsString::from(name), value.to_owned()]);
-    driver_link.iter().for_each(|link| option("--driver-link", link));
-    driver_libs.iter().for_each(|lib| option("--driver-lib", OsStr::new(lib)));
-    exclude.iter().for_each(|glob| option("--exclude", OsStr::new(glob)));
-    let group_names = groups.iter().filter_map(ValueEnum::to_possible_value);
-    group_names.for_each(|group| option("--group", OsStr::new(group.get_name())));
-    words.extend(skip_damaged.then(|| OsString::from("--skip-damaged")));
-    words.extend(paths.iter().any(|path| path.as_os_str().as_encoded_bytes().starts_with(b"-")).then(|| "--".into()));
-    words.extend(paths.iter().map(|path| path.as_os_str().to_owned()));
-    words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ")
-}
-
-fn leniency(selection: &Selection) -> Leniency {
-    if selection.skip_damaged { Leniency::SkipDamaged } else { Leniency::None }
-}
-
-fn verbosity(verbose: bool, quiet: u8) -> Verbosity {
-    match (verbose, quiet) {
-        (true, _) => Verbosity::All,
-        (false, 0) => Verbosity::Lines,
-        (false, 1) => Verbosity::Summary,
-        (false, _) => Verbosity::Errors,
-    }
 }
 
 fn is_closed_pipe(error: &anyhow::Error) -> bool {
@@ -416,13 +314,6 @@ fn run_runpath(action: Action) -> anyhow::Result<Status> {
     Ok(report.status())
 }
 
-/// The value of `runpath set` and its siblings.
-fn new_path(path: OsString, operation: &str, allow_relative: bool) -> anyhow::Result<Vec<u8>> {
-    let path = search_path(path, operation, "PATH")?;
-    none_relative(&path, Relative::of(allow_relative))?;
-    Ok(path)
-}
-
 fn print_runpaths(files: &[PathBuf]) -> anyhow::Result<Status> {
     let (mut out, mut errors) = outputs();
     let how = match (files.len() > 1 || files.iter().any(|file| file.is_dir()), io::stdout().is_terminal()) {
@@ -446,20 +337,4 @@ fn run_patchelf(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let (mut out, mut errors) = outputs();
     let reader = if io::stdout().is_terminal() { Reader::Terminal } else { Reader::Program };
     ExitCode::from(patchelf::run(arguments, reader, &mut out, &mut errors))
-}
-
-fn protection(break_links: bool) -> Protection {
-    Protection::default().with_links(if break_links { HardLinks::Break } else { HardLinks::Refuse })
-}
-
-fn durability(sync: bool) -> Durability {
-    if sync { Durability::Power } else { Durability::Process }
-}
-
-fn force(rpath: bool, runpath: bool) -> Option<Tag> {
-    match (rpath, runpath) {
-        (true, _) => Some(Tag::Rpath),
-        (_, true) => Some(Tag::Runpath),
-        _ => None,
-    }
 }

@@ -1,5 +1,6 @@
-//! What a user of the crate gets with each feature, and nothing more.
+//! What a user of the crate gets with each feature, and nothing more; and which way the folders of the source go.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -131,4 +132,45 @@ fn who_takes_less_builds_less() {
         let row = row.unwrap_or_else(|| panic!("no row for {feature}"));
         assert!(row.ends_with(&format!("| {} |", packages.len())), "{feature}: {}, not {row}", packages.len());
     }
+}
+
+/// Which folders the code of each folder of `src/` names.
+fn arrows() -> BTreeMap<String, BTreeSet<String>> {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut found: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let mut files = Vec::new();
+    sources(&src, &mut files);
+    for path in files {
+        let first = path.strip_prefix(&src).expect("below").iter().next().expect("a name");
+        let own = first.to_str().expect("UTF-8").trim_end_matches(".rs");
+        // The binary sees the library from outside.
+        if ["lib", "main", "cli"].contains(&own) {
+            continue;
+        }
+        let text = fs::read_to_string(&path).expect("text");
+        let code = text.split("#[cfg(test)]\nmod ").next().unwrap_or_default();
+        let code = code.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
+        let named = code.split("crate::").skip(1).map(|rest| {
+            let end = rest.find(|c: char| c != '_' && !c.is_ascii_alphanumeric()).unwrap_or(rest.len());
+            if &rest[..end] == "Error" { "error" } else { &rest[..end] }
+        });
+        found.entry(own.to_owned()).or_default().extend(named.filter(|name| *name != own).map(str::to_owned));
+    }
+    found
+}
+
+#[test]
+fn no_folder_names_one_that_leads_back_to_it() {
+    let arrows = arrows();
+    for (folder, named) in &arrows {
+        let (mut reached, mut open): (BTreeSet<&String>, Vec<&String>) = (BTreeSet::new(), named.iter().collect());
+        while let Some(next) = open.pop() {
+            let further = arrows.get(next).unwrap_or_else(|| panic!("{folder}: crate::{next} is no folder of src/"));
+            if reached.insert(next) {
+                open.extend(further);
+            }
+        }
+        assert!(!reached.contains(folder), "{folder} leads back to itself by way of some of {reached:?}");
+    }
+    assert!(arrows.len() <= 18 && arrows.values().map(BTreeSet::len).sum::<usize>() <= 60, "{arrows:?}");
 }

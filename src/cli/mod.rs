@@ -1,7 +1,11 @@
 //! What the user may say.
 
+pub mod arguments;
 pub mod audit;
 pub mod gpu_code;
+pub mod kept;
+pub mod options;
+pub mod progress;
 pub mod runpath;
 pub mod telling;
 

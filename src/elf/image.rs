@@ -8,12 +8,12 @@ use object::read::elf::{Dyn as _, ProgramHeader as _};
 
 use super::class::{Class, Encoding, Field};
 use super::kind::{ruled_out_by_dynamic, ruled_out_by_headers, unreadable};
+use super::search_path::{Current, Tag};
 use super::sections::{Section, SectionTable};
 use super::space::{FileOffset, Vaddr, overlap};
 use super::strings::{StringTable, string_at};
 use super::symbols::SymbolTable;
 use super::{MAGIC, Malformed, NotCandidate, ParseError};
-use crate::decide::{Current, Tag};
 
 /// One entry of the program header table (gABI, "Program Header"). Sizes and alignment are in bytes.
 ///

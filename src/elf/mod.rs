@@ -17,6 +17,7 @@ mod errors;
 mod image;
 mod kind;
 mod notes;
+mod search_path;
 mod sections;
 mod space;
 mod strings;
@@ -28,6 +29,7 @@ pub use kind::NotCandidate;
 #[doc(hidden)]
 pub use notes::has_build_id;
 pub(crate) use notes::{Note, Notes};
+pub use search_path::{Current, Tag};
 pub use sections::{Section, SectionTable};
 pub(crate) use space::overlap;
 pub use space::{FileOffset, Vaddr};

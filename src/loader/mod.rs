@@ -9,14 +9,18 @@
 mod builtin;
 mod cache;
 mod header;
+mod note_reader;
 mod processor;
 mod search;
 mod steps;
+#[doc(hidden)]
+pub mod sysroot;
 mod tokens;
 
 pub use builtin::{BuiltIn, well_known};
 pub use cache::{Cache, Selection};
 pub use header::{Fit, Header, Target};
+pub use note_reader::{Loaders, Reader, reads_notes};
 pub use processor::{Processor, legacy_bits, legacy_subdirs, platform};
 pub use search::{Files, Object, Opened, System, search};
 pub use steps::{Directory, Dropped, Ending, Outcome, Rule, Search, Stage, Try};

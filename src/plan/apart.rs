@@ -9,9 +9,9 @@ use object::elf;
 
 use super::draft::Draft;
 use super::dynamic::EntryFor;
+use super::free_space::within;
 use super::liveness::{Liveness, Record, version_records};
 use super::movable::{MOVABLE_SEGMENTS, NAMED, TABLES, named_places};
-use super::room::within;
 use super::{NoFit, Refusal};
 use crate::elf::{FileOffset, Image, Section, Segment, Vaddr, overlap};
 

@@ -12,8 +12,8 @@ use std::ops::Range;
 use object::elf;
 
 use super::draft::Draft;
+use super::free_space::{Region, may_append, unused_prefix};
 use super::packing::{Choice, Packing};
-use super::room::{Region, may_append, unused_prefix};
 use super::{NoFit, Obstacle};
 use crate::elf::{FileOffset, Image, Section, Segment, Vaddr, overlap};
 

@@ -1,6 +1,7 @@
 //! What is asked of the planner.
 
 use crate::decide::{Current, Tag};
+pub use crate::resolution::NoteChange;
 
 /// What the dynamic table shall say afterwards.
 ///
@@ -64,28 +65,6 @@ impl Change {
             }
         }
     }
-}
-
-/// What becomes of the resolution note (see [`crate::resolution`]). Its descriptor is made before, by whom can ask the
-/// file system.
-///
-/// ```
-/// use driver_runpath::decide::Tag;
-/// use driver_runpath::plan::{Change, NoteChange};
-///
-/// assert_eq!(Change::new(Tag::Runpath, "/opt/lib").note, NoteChange::Drop);
-/// let renewed = Change::new(Tag::Runpath, "/opt/lib").with_note(NoteChange::Renew(b"libx.so\0?/opt/lib\0\0".to_vec()));
-/// ```
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum NoteChange {
-    /// There is none afterwards.
-    #[default]
-    Drop,
-    /// One that is there says this afterwards, if there is room for it; else there is none.
-    Renew(Vec<u8>),
-    /// The file, which has none, gets one that says this.
-    Write(Vec<u8>),
 }
 
 #[cfg(test)]

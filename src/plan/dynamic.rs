@@ -8,7 +8,7 @@
 
 use object::elf;
 
-use super::room::{segment_of_strings, within};
+use super::free_space::{segment_of_strings, within};
 use super::{NoFit, Obstacle};
 use crate::elf::{Image, Vaddr, overlap};
 

@@ -7,9 +7,9 @@
 
 use super::draft::Draft;
 use super::dynamic::copy_len;
+use super::free_space::{read_only_slack, segment_of_strings, writable_room};
 use super::movable::{Block, blocks};
 use super::packing::{Choice, Packing};
-use super::room::{read_only_slack, segment_of_strings, writable_room};
 use super::slack::is_writable_today;
 use super::{NoFit, Obstacle};
 use crate::elf::{FileOffset, Image};

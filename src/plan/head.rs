@@ -15,10 +15,10 @@ use object::elf;
 
 use super::append::{NewSegment, fill_header, grow_table, new_segment};
 use super::draft::Draft;
+use super::free_space::may_append;
 use super::movable::{Block, blocks, moved, place_sections, redirect};
 use super::new_note::NewNote;
 use super::packing::{Choice, Packing};
-use super::room::may_append;
 use super::{NoFit, Obstacle};
 use crate::elf::{FileOffset, Vaddr};
 use crate::elf::{Image, Segment};

@@ -9,8 +9,8 @@ use object::elf;
 
 use super::NoFit;
 use super::draft::Draft;
+use super::free_space::{Region, ends_the_file, growth_in_place, has_no_bss, may_append, segment_of_strings};
 use super::packing::{Choice, Packing};
-use super::room::{Region, ends_the_file, growth_in_place, has_no_bss, may_append, segment_of_strings};
 use super::slack::grow_in_place;
 use crate::elf::{Image, Segment};
 

@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use object::elf;
 
-use super::room::within;
+use super::free_space::within;
 use crate::elf::{FileOffset, Image, Section, Vaddr};
 
 /// Tags whose value is an offset into the dynamic string table (gABI, "Dynamic Section"; glibc elf.h for the OS range).

@@ -22,6 +22,7 @@ mod change;
 mod draft;
 mod dynamic;
 mod evict;
+mod free_space;
 mod head;
 mod last;
 mod liveness;
@@ -30,7 +31,6 @@ mod new_note;
 mod no_fit;
 mod packing;
 mod resolution_note;
-mod room;
 mod slack;
 mod slot;
 

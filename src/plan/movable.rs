@@ -6,8 +6,8 @@ use object::elf;
 
 use super::draft::Draft;
 use super::dynamic::is_detached;
+use super::free_space::within;
 use super::liveness::holds_its_versions;
-use super::room::within;
 use super::{NoFit, Obstacle};
 use crate::elf::{FileOffset, Image, Section, Vaddr, has_build_id, overlap};
 

@@ -12,9 +12,9 @@ use object::elf;
 
 use super::append::{grow_table, is_free, new_segment};
 use super::draft::Draft;
+use super::free_space::{ends_the_file, has_no_bss, may_append, slack_behind};
 use super::head;
 use super::resolution_note::{TAIL, TAIL_AT};
-use super::room::{ends_the_file, has_no_bss, may_append, slack_behind};
 use super::{NoFit, Obstacle};
 use crate::elf::class::Field;
 use crate::elf::{FileOffset, Image, Segment, Vaddr, overlap};

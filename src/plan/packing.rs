@@ -13,8 +13,8 @@ use object::elf;
 use super::draft::Draft;
 use super::dynamic::{copy_for, copy_len};
 use super::evict;
+use super::free_space::{Region, may_leave_its_segment, segment_of_strings, within};
 use super::movable::{Block, blocks, place_sections, redirect};
-use super::room::{Region, may_leave_its_segment, segment_of_strings, within};
 use super::{NoFit, Obstacle};
 use crate::elf::{FileOffset, Image, Section, Segment, Vaddr};
 

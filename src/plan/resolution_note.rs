@@ -13,8 +13,8 @@ use std::ops::Range;
 use object::elf;
 
 use super::draft::Draft;
+use super::free_space::{ends_the_file, has_no_bss, may_append, slack_behind, within};
 use super::new_note;
-use super::room::{ends_the_file, has_no_bss, may_append, slack_behind, within};
 use super::{Change, NoFit, NoteChange, NoteOutcome, Obstacle, Refusal, Step};
 use crate::elf::{FileOffset, Image, Section, Vaddr, overlap};
 use crate::resolution::{self, Found, Notes};

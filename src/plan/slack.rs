@@ -12,8 +12,8 @@ use super::NoFit;
 use super::draft::Draft;
 use super::dynamic::copy_len;
 use super::evict;
+use super::free_space::{Region, growth_in_place, read_only_slack, segment_of_strings, slack_behind, writable_room};
 use super::packing::{Choice, Packing};
-use super::room::{Region, growth_in_place, read_only_slack, segment_of_strings, slack_behind, writable_room};
 
 pub(super) fn attempt(draft: &mut Draft<'_, '_>) -> Result<(), NoFit> {
     let image = draft.image;

@@ -7,7 +7,7 @@
 use std::ops::Range;
 
 use super::draft::Draft;
-use super::room::slack_within_page;
+use super::free_space::slack_within_page;
 use super::{NoFit, Obstacle};
 use crate::decide::Tag;
 

@@ -7,8 +7,8 @@ use serde::Serialize;
 use super::json::{SCHEMA, Text, failure};
 use super::text::{harmless, name};
 use super::totals::counted;
-use super::{Leniency, Status, Verbosity, Voice};
-use crate::audit::{Audited, Lookup, Opening, Reason, Report, Tally};
+use super::{Damaged, Presentation, Status, Verbosity};
+use crate::commands::audit::{Audited, Lookup, Opening, Reason, Report, Tally};
 use crate::loader::Rule;
 
 /// Which names are told, and whether missing ones are a fault.
@@ -40,15 +40,14 @@ pub enum Rigour {
 
 impl Report {
     /// How the run ended.
-    pub fn status(&self, leniency: Leniency, view: AuditView) -> Status {
+    pub fn status(&self, damaged: Damaged, view: AuditView) -> Status {
         let problems = self.problems.iter().map(|(_, error)| Status::of_error(error));
         let files = self.files.iter().filter_map(|file| file.openings.as_ref().err().map(|error| (file, error)));
-        let files =
-            files.map(
-                |(file, error)| {
-                    if leniency.forgives(error, file.named) { Status::Good } else { Status::of_error(error) }
-                },
-            );
+        let files = files.map(
+            |(file, error)| {
+                if damaged.forgives(error, file.named) { Status::Good } else { Status::of_error(error) }
+            },
+        );
         let is_exact = self.unexpected.is_empty() && self.not_missing.is_empty();
         let exact = if is_exact || view.rigour == Rigour::Lax { Status::Good } else { Status::Misses };
         Status::of_all(problems.chain(files).chain([exact]))
@@ -62,27 +61,27 @@ impl Report {
 pub fn audit_text(
     report: &Report,
     view: AuditView,
-    voice: &Voice,
+    presentation: &Presentation,
     out: &mut impl Write,
     errors: &mut impl Write,
 ) -> io::Result<()> {
     for file in &report.files {
         match &file.openings {
-            Err(error) => voice.failed(errors, &file.path, error, file.named)?,
-            Ok(None) if file.named && voice.verbosity >= Verbosity::Lines => {
+            Err(error) => presentation.failed(errors, &file.path, error, file.named)?,
+            Ok(None) if file.named && presentation.verbosity >= Verbosity::Lines => {
                 writeln!(out, "{}: opens nothing (it imports neither dlopen nor dlmopen)", name(&file.path))?;
             }
             Ok(None) => {}
-            Ok(Some(openings)) => file_text(file, openings, view, voice, out)?,
+            Ok(Some(openings)) => file_text(file, openings, view, presentation, out)?,
         }
-        if voice.verbosity >= Verbosity::Summary {
+        if presentation.verbosity >= Verbosity::Summary {
             for warning in &file.warnings {
                 writeln!(errors, "warning: {}: {}", name(&file.path), harmless(warning.as_bytes()))?;
             }
         }
     }
-    voice.problems(errors, &report.problems)?;
-    if voice.verbosity >= Verbosity::Summary { summary(report, out) } else { Ok(()) }
+    presentation.problems(errors, &report.problems)?;
+    if presentation.verbosity >= Verbosity::Summary { summary(report, out) } else { Ok(()) }
 }
 
 fn is_told(opening: &Opening, view: AuditView, verbosity: Verbosity) -> bool {
@@ -94,11 +93,12 @@ fn file_text(
     file: &Audited,
     openings: &[Opening],
     view: AuditView,
-    voice: &Voice,
+    presentation: &Presentation,
     out: &mut impl Write,
 ) -> io::Result<()> {
-    let told: Vec<&Opening> = openings.iter().filter(|opening| is_told(opening, view, voice.verbosity)).collect();
-    if told.is_empty() || voice.verbosity < Verbosity::Lines {
+    let told: Vec<&Opening> =
+        openings.iter().filter(|opening| is_told(opening, view, presentation.verbosity)).collect();
+    if told.is_empty() || presentation.verbosity < Verbosity::Lines {
         return Ok(());
     }
     writeln!(out, "{}", name(&file.path))?;
@@ -259,11 +259,11 @@ pub(super) fn opening_record(opening: &Opening) -> OpeningRecord {
 ///
 /// # Errors
 /// What the serializer answers; it has no reason to.
-pub fn audit_json(report: &Report, view: AuditView, leniency: Leniency) -> serde_json::Result<String> {
+pub fn audit_json(report: &Report, view: AuditView, damaged: Damaged) -> serde_json::Result<String> {
     let is_told = |opening: &&Opening| view.names == Told::All || opening.lookup.is_missing();
     let file = |file: &Audited| FileRecord {
         path: Text::of_path(&file.path),
-        outcome: file.openings.as_ref().err().map(|error| failure(error, leniency.forgives(error, file.named))),
+        outcome: file.openings.as_ref().err().map(|error| failure(error, damaged.forgives(error, file.named))),
         error: file.openings.as_ref().err().map(ToString::to_string),
         can_open: matches!(file.openings, Ok(Some(_))),
         opens: match &file.openings {
@@ -295,7 +295,7 @@ pub fn audit_json(report: &Report, view: AuditView, leniency: Leniency) -> serde
             names: names.collect(),
             unexpected: report.unexpected.iter().cloned().collect(),
             not_missing: report.not_missing.iter().cloned().collect(),
-            status: report.status(leniency, view).code(),
+            status: report.status(damaged, view).code(),
         },
         files: report.files.iter().map(file).chain(problems).collect(),
     })

@@ -6,13 +6,13 @@ use std::path::Path;
 
 use super::note;
 use super::screen::check_groups;
-use super::text::{Verbosity, Voice, harmless, likely_openers, name, reasons, search_path};
+use super::text::{Presentation, Verbosity, harmless, likely_openers, name, reasons, search_path};
 use super::totals::{Judgements, counted};
 use crate::Error;
-use crate::check::{self, Judged, StubRule, Verdict};
+use crate::commands::check::{self, Judged, StubRule, Verdict};
+use crate::commands::here::Here;
 use crate::detect::Purpose;
 use crate::error::IN_STORE;
-use crate::here::Here;
 use crate::loader::Rule;
 
 /// Of which files something is said.
@@ -42,11 +42,11 @@ pub fn check_text(
     report: &check::Report,
     mending: &Mending,
     view: CheckView,
-    voice: &Voice,
+    presentation: &Presentation,
     out: &mut impl Write,
     errors: &mut impl Write,
 ) -> io::Result<()> {
-    let verbosity = voice.verbosity;
+    let verbosity = presentation.verbosity;
     let mut rows: Vec<(&Path, &Judged)> = Vec::new();
     for file in &report.files {
         let judged = match &file.result {
@@ -59,44 +59,44 @@ pub fn check_text(
                 continue;
             }
             Err(error) => {
-                voice.failed(errors, &file.path, error, file.named)?;
+                presentation.failed(errors, &file.path, error, file.named)?;
                 continue;
             }
         };
         let broken_sections = judged.broken_sections.as_deref();
         let broken_sections = broken_sections.filter(|_| file.named || judged.verdict != Verdict::NotALoader);
-        voice.warnings(errors, &file.path, broken_sections, &judged.detection)?;
+        presentation.warnings(errors, &file.path, broken_sections, &judged.detection)?;
         let wanted = match view {
             CheckView::All => file.named || judged.verdict != Verdict::NotALoader || verbosity >= Verbosity::All,
             CheckView::Failing => file.lacks_it(),
         };
-        if wanted && voice.table_on().is_some() {
+        if wanted && presentation.table_on().is_some() {
             rows.push((&file.path, judged));
         } else if wanted && verbosity >= Verbosity::Lines {
             writeln!(out, "{}", verdict_line(&file.path, judged))?;
         }
     }
-    if let Some(screen) = voice.table_on() {
+    if let Some(screen) = presentation.table_on() {
         write!(out, "{}", check_groups(&rows, screen))?;
     }
     if report.stubs == StubRule::Forbidden && verbosity >= Verbosity::Lines {
         forbidden_stubs(report, out)?;
     }
-    voice.problems(errors, &report.problems)?;
+    presentation.problems(errors, &report.problems)?;
     let totals = Judgements::of(report);
     if verbosity >= Verbosity::Summary {
-        voice.prose(out, "", &totals.line(report))?;
+        presentation.prose(out, "", &totals.line(report))?;
     }
     if verbosity < Verbosity::Lines || view == CheckView::Failing {
         return Ok(());
     }
     if totals.loaders > 0 {
-        voice.prose(out, "it is wanted for: ", &purposes(report))?;
+        presentation.prose(out, "it is wanted for: ", &purposes(report))?;
     }
-    voice.notes(out, &notes(&report.here, totals.misses > 0))?;
-    voice.notes(out, &noted_stubs(report))?;
+    presentation.notes(out, &notes(&report.here, totals.misses > 0))?;
+    presentation.notes(out, &noted_stubs(report))?;
     if totals.misses > 0 || report.stubs == StubRule::Forbidden && report.with_stubs().next().is_some() {
-        mended(report, mending, voice, out)?;
+        mended(report, mending, presentation, out)?;
     }
     Ok(())
 }
@@ -183,12 +183,17 @@ fn notes(here: &Here, some_lack: bool) -> Vec<String> {
 }
 
 /// What mends the files that lack the directory: a command that will do it.
-fn mended(report: &check::Report, mending: &Mending, voice: &Voice, out: &mut impl Write) -> io::Result<()> {
+fn mended(
+    report: &check::Report,
+    mending: &Mending,
+    presentation: &Presentation,
+    out: &mut impl Write,
+) -> io::Result<()> {
     let lacking = || report.files.iter().filter(|file| file.lacks_it());
     let is_linked = lacking().any(|file| matches!(file.refusal, Some(Error::Linked(_))));
     let in_store = lacking().filter(|file| matches!(file.refusal, Some(Error::InStore))).count();
     if in_store > 0 {
-        voice.prose(out, "in the Nix store: ", IN_STORE)?;
+        presentation.prose(out, "in the Nix store: ", IN_STORE)?;
     }
     if in_store > 0 && in_store == lacking().count() {
         return Ok(());
@@ -197,7 +202,11 @@ fn mended(report: &check::Report, mending: &Mending, voice: &Voice, out: &mut im
         return writeln!(out, "mend with: {}", mending.in_place);
     }
     writeln!(out, "mend with: {}", mending.by_copies)?;
-    voice.prose(out, "", "(some have hard links elsewhere, as in a cache of uv or conda, and get a copy of their own)")
+    presentation.prose(
+        out,
+        "",
+        "(some have hard links elsewhere, as in a cache of uv or conda, and get a copy of their own)",
+    )
 }
 
 fn verdict_line(path: &Path, judged: &Judged) -> String {

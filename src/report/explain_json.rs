@@ -7,9 +7,9 @@ use super::gpu_code_json::CodeRecord;
 use super::json::{DriverRecord, EvidenceRecord, Text, evidence, verdict_name};
 use super::machine;
 use super::note::NoteRecord;
+use crate::commands::explain::{Entry, Explanation, Found, Library, Subject};
 use crate::decide::Tag;
 use crate::elf::NotCandidate;
-use crate::explain::{Entry, Explanation, Found, Library, Subject};
 use crate::loader::{Directory, Dropped, Ending, Outcome, Rule, Stage, Try};
 
 /// The version of the schema of `explain --json`.

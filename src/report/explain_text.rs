@@ -8,10 +8,10 @@ use super::check_text::verdict_words;
 use super::note::sends;
 use super::text::{evidence, harmless, name, quoted};
 use super::{audit, gpu_code, machine};
-use crate::check::Note;
-use crate::explain::{Entry, Explanation, Found, Library, MOST_ENTRIES, MOST_LIBRARIES, Subject};
+use crate::commands::check::Note;
+use crate::commands::explain::{Entry, Explanation, Found, Library, MOST_ENTRIES, MOST_LIBRARIES, Subject};
+use crate::loader::Reader;
 use crate::loader::{Directory, Dropped, Ending, Header, Outcome, Rule, Stage, Try};
-use crate::resolution::Reader;
 
 /// A line with what belongs under it.
 struct Node {

@@ -6,15 +6,15 @@ use std::path::{Path, PathBuf};
 
 use super::text::{harmless, name};
 use super::totals::counted;
-use super::{Leniency, Status, Verbosity, Voice};
-use crate::gpu_code::{Capability, GpuCode, Kind, Linkage, Report, Tally};
+use super::{Damaged, Presentation, Status, Verbosity};
+use crate::commands::gpu_code::{Capability, GpuCode, Kind, Linkage, Report, Tally};
 
 impl Report {
     /// How the run ended.
-    pub fn status(&self, leniency: Leniency) -> Status {
+    pub fn status(&self, damaged: Damaged) -> Status {
         let problems = self.problems.iter().map(|(_, error)| Status::of_error(error));
         let files = self.files.iter().map(|file| match &file.code {
-            Err(error) if leniency.forgives(error, file.named) => Status::Good,
+            Err(error) if damaged.forgives(error, file.named) => Status::Good,
             Err(error) => Status::of_error(error),
             Ok(_) if !file.missed.is_empty() => Status::Misses,
             Ok(_) => Status::Good,
@@ -28,31 +28,36 @@ impl Report {
 ///
 /// # Errors
 /// What writing answers.
-pub fn gpu_code_text(report: &Report, voice: &Voice, out: &mut impl Write, errors: &mut impl Write) -> io::Result<()> {
+pub fn gpu_code_text(
+    report: &Report,
+    presentation: &Presentation,
+    out: &mut impl Write,
+    errors: &mut impl Write,
+) -> io::Result<()> {
     for file in &report.files {
         let code = match &file.code {
             Ok(code) => code,
             Err(error) => {
-                voice.failed(errors, &file.path, error, file.named)?;
+                presentation.failed(errors, &file.path, error, file.named)?;
                 continue;
             }
         };
-        if voice.verbosity >= Verbosity::Summary {
+        if presentation.verbosity >= Verbosity::Summary {
             for warning in &code.warnings {
                 writeln!(errors, "warning: {}: {}", name(&file.path), harmless(warning.as_bytes()))?;
             }
         }
-        let is_wanted = !code.is_empty() || file.named || voice.verbosity >= Verbosity::All;
-        if is_wanted && voice.verbosity >= Verbosity::Lines {
+        let is_wanted = !code.is_empty() || file.named || presentation.verbosity >= Verbosity::All;
+        if is_wanted && presentation.verbosity >= Verbosity::Lines {
             writeln!(out, "{}: {}", name(&file.path), in_words(code))?;
         }
-        if voice.verbosity >= Verbosity::All {
+        if presentation.verbosity >= Verbosity::All {
             details(code, out)?;
         }
     }
-    voice.problems(errors, &report.problems)?;
-    if voice.verbosity >= Verbosity::Summary {
-        summary(report, voice.verbosity, out)?;
+    presentation.problems(errors, &report.problems)?;
+    if presentation.verbosity >= Verbosity::Summary {
+        summary(report, presentation.verbosity, out)?;
     }
     Ok(())
 }

@@ -2,9 +2,9 @@
 
 use serde::Serialize;
 
-use super::Leniency;
+use super::Damaged;
 use super::json::{SCHEMA, Text, failure};
-use crate::gpu_code::{Capability, GpuCode, Kind, Linkage, Report, Surveyed, Tally};
+use crate::commands::gpu_code::{Capability, GpuCode, Kind, Linkage, Report, Scanned, Tally};
 
 #[derive(Serialize)]
 struct Document {
@@ -127,11 +127,12 @@ fn piece(linkage: Linkage, kind: &Kind, tally: &Tally) -> PieceRecord {
 ///
 /// # Errors
 /// What the serializer answers; it has no reason to.
-pub fn gpu_code_json(report: &Report, leniency: Leniency) -> serde_json::Result<String> {
-    let texts = |all: &[crate::gpu_code::Requirement]| all.iter().map(ToString::to_string).collect::<Vec<_>>();
-    let file = |file: &Surveyed| {
+pub fn gpu_code_json(report: &Report, damaged: Damaged) -> serde_json::Result<String> {
+    let texts =
+        |all: &[crate::commands::gpu_code::Requirement]| all.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let file = |file: &Scanned| {
         let problem = file.code.as_ref().err().map(|error| Problem {
-            outcome: failure(error, leniency.forgives(error, file.named)),
+            outcome: failure(error, damaged.forgives(error, file.named)),
             reason: error.to_string(),
         });
         let code = file.code.as_ref().ok().map(CodeRecord::of);
@@ -165,7 +166,7 @@ pub fn gpu_code_json(report: &Report, leniency: Leniency) -> serde_json::Result<
                 .collect(),
             amd: report.amd.clone(),
             unasked: texts(&report.unasked),
-            status: report.status(leniency).code(),
+            status: report.status(damaged).code(),
         },
         files: report.files.iter().map(file).chain(problems).collect(),
     })

@@ -9,14 +9,14 @@ use serde::Serialize;
 use super::note::NoteRecord;
 use super::text::harmless;
 use super::totals::{Judgements, Totals};
-use super::{Leniency, Status};
+use super::{Damaged, Status};
 use crate::Error;
-use crate::check::{self, Judged, Verdict};
+use crate::commands::check::{self, Judged, Verdict};
+use crate::commands::fix::{self, Changed, Outcome};
+use crate::commands::stub_references::Reference;
 use crate::decide::{Current, Tag, entries};
 use crate::detect::{Detection, EvidenceKind, Purpose};
-use crate::fix::{self, Changed, Outcome};
 use crate::plan::NoteOutcome;
-use crate::stub_references::Reference;
 
 /// The version of the schema.
 pub const SCHEMA: u32 = 1;
@@ -198,7 +198,7 @@ struct CheckedFile {
 ///
 /// # Errors
 /// What the serializer answers; it has no reason to.
-pub fn check_json(report: &check::Report, leniency: Leniency) -> serde_json::Result<String> {
+pub fn check_json(report: &check::Report, damaged: Damaged) -> serde_json::Result<String> {
     let plain = |path: &Path, verdict, reason: String| CheckedFile {
         path: Text::of_path(path),
         verdict,
@@ -212,7 +212,7 @@ pub fn check_json(report: &check::Report, leniency: Leniency) -> serde_json::Res
     let files = report.files.iter().map(|file| match &file.result {
         Ok(Ok(judged)) => judged_file(&file.path, judged),
         Ok(Err(reason)) => plain(&file.path, "not-a-candidate", reason.to_string()),
-        Err(error) => plain(&file.path, failure(error, leniency.forgives(error, file.named)), error.to_string()),
+        Err(error) => plain(&file.path, failure(error, damaged.forgives(error, file.named)), error.to_string()),
     });
     let problems = report.problems.iter().map(|(path, error)| plain(path, failure(error, false), error.to_string()));
     let judged = report.files.iter().filter_map(|file| file.result.as_ref().ok()?.as_ref().ok());
@@ -224,7 +224,7 @@ pub fn check_json(report: &check::Report, leniency: Leniency) -> serde_json::Res
             elf_files: report.files.len(),
             other_files: report.others,
             searched_bytes: judged.map(|judged| judged.detection.searched).sum(),
-            status: report.status(leniency).code(),
+            status: report.status(damaged).code(),
             totals: Judgements::of(report),
         },
     )
@@ -317,8 +317,8 @@ impl ChangeRecord {
 ///
 /// # Errors
 /// What the serializer answers; it has no reason to.
-pub fn fix_json(report: &fix::Report, leniency: Leniency) -> serde_json::Result<String> {
-    let files = report.files.iter().map(|file| fixed_file(file, leniency));
+pub fn fix_json(report: &fix::Report, damaged: Damaged) -> serde_json::Result<String> {
+    let files = report.files.iter().map(|file| fixed_file(file, damaged));
     let problems = report.problems.iter().map(|(path, error)| FixedFile {
         path: Text::of_path(path),
         outcome: failure(error, false),
@@ -334,13 +334,13 @@ pub fn fix_json(report: &fix::Report, leniency: Leniency) -> serde_json::Result<
             elf_files: report.files.len(),
             other_files: report.others,
             searched_bytes: report.files.iter().map(|file| file.detection.searched).sum(),
-            status: report.status(leniency).code(),
+            status: report.status(damaged).code(),
             totals: Totals::of(report),
         },
     )
 }
 
-fn fixed_file(file: &fix::Fixed, leniency: Leniency) -> FixedFile {
+fn fixed_file(file: &fix::Fixed, damaged: Damaged) -> FixedFile {
     let (outcome, reason) = match &file.outcome {
         Outcome::Changed(_) => ("changed", None),
         Outcome::StubsDropped(_) => ("stubs-dropped", None),
@@ -348,7 +348,7 @@ fn fixed_file(file: &fix::Fixed, leniency: Leniency) -> FixedFile {
         Outcome::NotALoader => ("not-a-loader", None),
         Outcome::NamesOnly(_) => ("names-only", None),
         Outcome::NotCandidate(reason) => ("not-a-candidate", Some(reason.to_string())),
-        Outcome::Failed(error) => (failure(error, leniency.forgives(error, file.named)), Some(error.to_string())),
+        Outcome::Failed(error) => (failure(error, damaged.forgives(error, file.named)), Some(error.to_string())),
     };
     let (change, openers) = match &file.outcome {
         Outcome::Changed(changed) | Outcome::StubsDropped(changed) => (Some(ChangeRecord::of(changed)), &[][..]),

@@ -23,11 +23,11 @@ pub use gpu_code_json::gpu_code_json;
 pub use json::{SCHEMA, check_json, fix_json};
 pub use runpath::{Printed, printed, runpath_text};
 pub use screen::Screen;
-pub use text::{Verbosity, Voice, error_line, fix_text};
+pub use text::{Presentation, Verbosity, error_line, fix_text};
 
 use crate::Error;
-use crate::check::{self, StubRule, Verdict};
-use crate::fix::{self, Outcome};
+use crate::commands::check::{self, StubRule, Verdict};
+use crate::commands::fix::{self, Outcome};
 
 /// Bytes of a file's name or search path, harmless on a terminal.
 pub fn printable(bytes: &[u8]) -> String {
@@ -66,25 +66,25 @@ impl Status {
 
 /// Whether damaged files in a tree are errors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Leniency {
+pub enum Damaged {
     /// They are.
-    None,
+    Fail,
     /// They are worth a warning where a walk came upon them. Packages ship broken files as test data.
-    SkipDamaged,
+    Skip,
 }
 
-impl Leniency {
+impl Damaged {
     fn forgives(self, error: &Error, named: bool) -> bool {
-        self == Self::SkipDamaged && !named && matches!(error, Error::Malformed(_))
+        self == Self::Skip && !named && matches!(error, Error::Malformed(_))
     }
 }
 
 impl fix::Report {
     /// How the run ended.
-    pub fn status(&self, leniency: Leniency) -> Status {
+    pub fn status(&self, damaged: Damaged) -> Status {
         let problems = self.problems.iter().map(|(_, error)| Status::of_error(error));
         let files = self.files.iter().map(|file| match &file.outcome {
-            Outcome::Failed(error) if leniency.forgives(error, file.named) => Status::Good,
+            Outcome::Failed(error) if damaged.forgives(error, file.named) => Status::Good,
             Outcome::Failed(error) => Status::of_error(error),
             _ => Status::Good,
         });
@@ -94,10 +94,10 @@ impl fix::Report {
 
 impl check::Report {
     /// How the run ended.
-    pub fn status(&self, leniency: Leniency) -> Status {
+    pub fn status(&self, damaged: Damaged) -> Status {
         let problems = self.problems.iter().map(|(_, error)| Status::of_error(error));
         let files = self.files.iter().map(|file| match &file.result {
-            Err(error) if leniency.forgives(error, file.named) => Status::Good,
+            Err(error) if damaged.forgives(error, file.named) => Status::Good,
             Err(error) => Status::of_error(error),
             Ok(Ok(judged)) => match judged.verdict {
                 Verdict::Misses | Verdict::FindsStub(_) | Verdict::Misled(_) => Status::Misses,

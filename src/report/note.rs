@@ -4,9 +4,10 @@ use serde::Serialize;
 
 use super::json::Text;
 use super::text::{harmless, name};
-use crate::check::Note;
+use crate::commands::check::Note;
+use crate::loader::Reader;
 use crate::plan::NoteOutcome;
-use crate::resolution::{LeadsTo, Reader, Said};
+use crate::resolution::{LeadsTo, Said};
 
 /// What a note says of a library, as a phrase: `sends libcuda.so.1 to the stub …`.
 pub(super) fn sends(said: &Said) -> String {

@@ -7,10 +7,10 @@ use super::note;
 use super::text::{harmless, name, old_search_path, problem, remarks, search_path};
 use super::{Status, Verbosity};
 use crate::Error;
+use crate::commands::fix::TAKEN_BACK;
+use crate::commands::runpath::{Changed, Outcome, Report};
 use crate::decide::Tag;
 use crate::elf::NotCandidate;
-use crate::fix::TAKEN_BACK;
-use crate::runpath::{Changed, Outcome, Report};
 
 impl Report {
     /// How the run ended.

@@ -6,9 +6,9 @@ use anstyle::{AnsiColor, Style};
 
 use super::note;
 use super::text::{NO_LOADER, evidence_in_short, harmless, name, new_search_path, old_search_path, with_openers};
-use crate::check::{Judged, Verdict};
-use crate::fix::{Changed, Fixed};
-use crate::tree::directory_of;
+use crate::apply::directories::directory_of;
+use crate::commands::check::{Judged, Verdict};
+use crate::commands::fix::{Changed, Fixed};
 
 /// A terminal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

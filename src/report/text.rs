@@ -4,15 +4,16 @@ use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use super::Leniency;
+use super::Damaged;
 use super::note;
 use super::screen::{Screen, fix_groups};
 use super::totals::Totals;
 use crate::Error;
+use crate::commands::fix::{self, Changed, Outcome};
+use crate::commands::here::is_directory;
 use crate::decide::{Current, Decision, Tag};
 use crate::detect::{Detection, Evidence, EvidenceKind};
-use crate::fix::{self, Changed, Outcome};
-use crate::here::is_directory;
+pub(super) use crate::error::harmless;
 use crate::plan::EntryFor;
 
 /// How much is said.
@@ -30,16 +31,16 @@ pub enum Verbosity {
 
 /// How a report is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Voice {
+pub struct Presentation {
     /// How much is said.
     pub verbosity: Verbosity,
     /// Which errors are only warnings.
-    pub leniency: Leniency,
+    pub damaged: Damaged,
     /// The terminal that is written to; without one each file has a line of its own, with all that is known.
     pub screen: Option<Screen>,
 }
 
-impl Voice {
+impl Presentation {
     /// The terminal, unless every detail is wanted.
     pub(super) fn table_on(&self) -> Option<Screen> {
         self.screen.filter(|_| self.verbosity == Verbosity::Lines)
@@ -66,7 +67,7 @@ impl Voice {
 
     /// What went wrong with an ELF file; where that is forgiven it is a warning, too.
     pub(super) fn failed(&self, errors: &mut impl Write, path: &Path, error: &Error, named: bool) -> io::Result<()> {
-        let forgiven = self.leniency.forgives(error, named);
+        let forgiven = self.damaged.forgives(error, named);
         if forgiven && self.verbosity < Verbosity::Summary {
             return Ok(());
         }
@@ -94,31 +95,6 @@ impl Voice {
             .filter(|(_, error)| told(error))
             .try_for_each(|(path, error)| problem(errors, path, error, false))
     }
-}
-
-/// Bytes of a file's name or search path, harmless on a terminal: control characters and bytes that are not UTF-8 are
-/// written as `\xNN`.
-pub(super) fn harmless(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(bytes.len());
-    for chunk in bytes.utf8_chunks() {
-        for character in chunk.valid().chars() {
-            // Bidirectional marks can make one name look like another.
-            if character.is_control()
-                || matches!(character, '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-            {
-                let mut buffer = [0; 4];
-                for byte in character.encode_utf8(&mut buffer).bytes() {
-                    text.push_str(&format!("\\x{byte:02x}"));
-                }
-            } else {
-                text.push(character);
-            }
-        }
-        for byte in chunk.invalid() {
-            text.push_str(&format!("\\x{byte:02x}"));
-        }
-    }
-    text
 }
 
 pub(super) fn name(path: &Path) -> String {
@@ -259,8 +235,13 @@ pub fn error_line(path: &Path, error: &Error, errors: &mut impl Write) -> io::Re
 ///
 /// # Errors
 /// What writing answers.
-pub fn fix_text(report: &fix::Report, voice: &Voice, out: &mut impl Write, errors: &mut impl Write) -> io::Result<()> {
-    let verbosity = voice.verbosity;
+pub fn fix_text(
+    report: &fix::Report,
+    presentation: &Presentation,
+    out: &mut impl Write,
+    errors: &mut impl Write,
+) -> io::Result<()> {
+    let verbosity = presentation.verbosity;
     let dry_run = report.dry_run;
     let totals = Totals::of(report);
     let mut rows = Vec::new();
@@ -268,9 +249,9 @@ pub fn fix_text(report: &fix::Report, voice: &Voice, out: &mut impl Write, error
     for file in &report.files {
         let is_loader = matches!(file.outcome, Outcome::Changed(_) | Outcome::AlreadyRight);
         let broken_sections = file.broken_sections.as_deref().filter(|_| is_loader || file.named);
-        voice.warnings(errors, &file.path, broken_sections, &file.detection)?;
+        presentation.warnings(errors, &file.path, broken_sections, &file.detection)?;
         match &file.outcome {
-            Outcome::Changed(changed) | Outcome::StubsDropped(changed) if voice.table_on().is_some() => {
+            Outcome::Changed(changed) | Outcome::StubsDropped(changed) if presentation.table_on().is_some() => {
                 rows.push((file, changed));
             }
             Outcome::Changed(changed) | Outcome::StubsDropped(changed) if verbosity >= Verbosity::Lines => {
@@ -278,7 +259,7 @@ pub fn fix_text(report: &fix::Report, voice: &Voice, out: &mut impl Write, error
             }
             // Told below, those that are alike together.
             Outcome::Failed(error) if error.is_refusal() && verbosity < Verbosity::All => refusals.push((file, error)),
-            Outcome::Failed(error) => voice.failed(errors, &file.path, error, file.named)?,
+            Outcome::Failed(error) => presentation.failed(errors, &file.path, error, file.named)?,
             Outcome::NotCandidate(reason)
                 if file.named && verbosity >= Verbosity::Lines || verbosity >= Verbosity::All =>
             {
@@ -297,19 +278,20 @@ pub fn fix_text(report: &fix::Report, voice: &Voice, out: &mut impl Write, error
             _ => {}
         }
     }
-    if let Some(screen) = voice.table_on().filter(|_| !rows.is_empty()) {
+    if let Some(screen) = presentation.table_on().filter(|_| !rows.is_empty()) {
         write!(out, "{}", fix_groups(&rows, screen))?;
     }
     told_together(&refusals, errors)?;
-    voice.problems(errors, &report.problems)?;
+    presentation.problems(errors, &report.problems)?;
     if verbosity >= Verbosity::Summary {
-        let line = if voice.table_on().is_some() { totals.in_short(report) } else { totals.line(report, dry_run) };
-        voice.prose(out, "", &line)?;
+        let line =
+            if presentation.table_on().is_some() { totals.in_short(report) } else { totals.line(report, dry_run) };
+        presentation.prose(out, "", &line)?;
     }
-    if voice.table_on().is_some() {
+    if presentation.table_on().is_some() {
         let gone = |dir: &Vec<u8>| format!("{} does not exist on this machine", harmless(dir));
         let missing = report.driver_dirs.iter().filter(|dir| !is_directory(dir));
-        voice.notes(out, &missing.map(gone).collect::<Vec<_>>())?;
+        presentation.notes(out, &missing.map(gone).collect::<Vec<_>>())?;
     }
     Ok(())
 }

@@ -3,8 +3,8 @@
 use serde::Serialize;
 
 use crate::Error;
-use crate::check::{self, Verdict};
-use crate::fix::{self, Outcome};
+use crate::commands::check::{self, Verdict};
+use crate::commands::fix::{self, Outcome};
 
 /// `1 file`, `2 files`.
 pub(super) fn counted(count: u64, what: &str) -> String {

@@ -10,8 +10,6 @@
 mod judge;
 mod place;
 #[cfg(feature = "files")]
-mod reader;
-#[cfg(feature = "files")]
 mod system;
 
 use std::collections::BTreeMap;
@@ -23,9 +21,29 @@ use crate::elf::class::Encoding;
 pub use judge::{LeadsTo, Said, of_drivers};
 pub use place::{Found, Notes, Place, find};
 #[cfg(feature = "files")]
-pub use reader::{Loaders, Reader, reads_notes};
-#[cfg(feature = "files")]
 pub use system::ThisMachine;
+
+/// What becomes of the resolution note. Its descriptor is made before, by whom can ask the
+/// file system.
+///
+/// ```
+/// use driver_runpath::decide::Tag;
+/// use driver_runpath::plan::{Change, NoteChange};
+///
+/// assert_eq!(Change::new(Tag::Runpath, "/opt/lib").note, NoteChange::Drop);
+/// let renewed = Change::new(Tag::Runpath, "/opt/lib").with_note(NoteChange::Renew(b"libx.so\0?/opt/lib\0\0".to_vec()));
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum NoteChange {
+    /// There is none afterwards.
+    #[default]
+    Drop,
+    /// One that is there says this afterwards, if there is room for it; else there is none.
+    Renew(Vec<u8>),
+    /// The file, which has none, gets one that says this.
+    Write(Vec<u8>),
+}
 
 /// The note's owner (`n_name`), with its NUL.
 pub const OWNER: &[u8; 6] = b"NixOS\0";
@@ -171,8 +189,7 @@ pub fn encode(encoding: &Encoding, descriptor: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// What becomes of the note of `image`, if it has one, when its search path becomes `wanted`.
-pub fn renewal(image: &Image<'_>, wanted: Option<(Tag, &[u8])>, probe: &impl Probe) -> crate::plan::NoteChange {
-    use crate::plan::NoteChange;
+pub fn renewal(image: &Image<'_>, wanted: Option<(Tag, &[u8])>, probe: &impl Probe) -> NoteChange {
     if find(image).is_empty() {
         return NoteChange::Drop;
     }
