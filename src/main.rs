@@ -52,7 +52,7 @@ fn main() -> ExitCode {
     let done = match command {
         Command::Fix(command) => run_fix(command, color),
         Command::Check(command) => run_check(command, color),
-        Command::Explain(command) => run_explain(command),
+        Command::Explain(command) => run_explain(command, color),
         Command::Audit(command) => run_audit(command),
         Command::GpuCode(command) => run_gpu_code(command),
         Command::Runpath(command) => run_runpath(command.action),
@@ -167,7 +167,7 @@ fn ended(told: anyhow::Result<()>, status: Status) -> anyhow::Result<Status> {
     }
 }
 
-fn run_explain(command: Explain) -> anyhow::Result<Status> {
+fn run_explain(command: Explain, color: Color) -> anyhow::Result<Status> {
     let sysroot = match &command.sysroot {
         Some(dir) => Sysroot::at(dir).with_context(|| format!("--sysroot {}", dir.display()))?,
         None => Sysroot::default(),
@@ -199,7 +199,7 @@ fn run_explain(command: Explain) -> anyhow::Result<Status> {
                 if index > 0 {
                     writeln!(out)?;
                 }
-                explain_text(&explanation, &mut out)?;
+                explain_text(&explanation, screen(color), &mut out)?;
             }
             Err((path, error)) => {
                 error_line(&path, &error, &mut errors)?;

@@ -34,15 +34,20 @@ impl Screen {
 
     /// `word` and behind it the text, broken at spaces, its lines below one another.
     pub(super) fn wrapped(self, word: &str, text: &str) -> String {
+        self.wrapped_below(word, &" ".repeat(word.chars().count()), text)
+    }
+
+    /// The same with `hang` in front of all lines but the first.
+    fn wrapped_below(self, word: &str, hang: &str, text: &str) -> String {
         const LEAST: usize = 20;
-        let room = self.columns.saturating_sub(word.len()).max(LEAST);
+        let room = self.columns.saturating_sub(hang.chars().count()).max(LEAST);
         let mut lines = String::from(word);
         let mut used = 0;
         for part in text.split(' ') {
             let width = part.chars().count();
             if used > 0 && used + 1 + width > room {
                 lines.push('\n');
-                lines.extend(std::iter::repeat_n(' ', word.len()));
+                lines.push_str(hang);
                 used = 0;
             }
             if used > 0 {
@@ -54,6 +59,20 @@ impl Screen {
         }
         lines.push('\n');
         lines
+    }
+
+    /// A line of a drawn tree, broken at spaces; what follows stands below its text, beside the branches that go on.
+    pub(super) fn folded(self, line: &str) -> String {
+        const NOTE: &str = "note: ";
+        let text = line.trim_start_matches([' ', '│', '├', '└', '─']);
+        let lead = line.strip_suffix(text).unwrap_or_default();
+        let below = |c| match c {
+            '├' | '│' => '│',
+            _ => ' ',
+        };
+        let (word, text) = text.strip_prefix(NOTE).map_or(("", text), |text| (NOTE, text));
+        let hang: String = lead.chars().chain(word.chars()).map(below).collect();
+        self.wrapped_below(&format!("{lead}{word}"), &hang, text)
     }
 
     /// A file with what is said of it: behind its name, on a narrow terminal below it. `lead` is shown as `painted`.
@@ -209,6 +228,19 @@ mod tests {
         assert_eq!(middle("libcudnn_engines_precompiled.so.9", 21), "libcudnn…ompiled.so.9");
         assert_eq!(middle("abc", 3), "abc");
         assert_eq!(middle("abcd", 1), "…");
+    }
+
+    #[test]
+    fn a_line_of_a_tree_is_broken_beside_its_branches() {
+        let screen = Screen { columns: 30, colours: false };
+        let folded = "│  ├─ the cache of a loader\n│  │  that has no entry\n";
+        assert_eq!(screen.folded("│  ├─ the cache of a loader that has no entry"), folded);
+        assert_eq!(screen.folded("  └─ a line that is too long for it"), "  └─ a line that is too long\n     for it\n");
+        assert_eq!(
+            screen.folded("note: --loaded-by names those of them"),
+            "note: --loaded-by names those\n      of them\n"
+        );
+        assert_eq!(screen.folded(""), "\n");
     }
 
     #[test]
