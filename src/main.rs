@@ -44,7 +44,7 @@ fn main() -> ExitCode {
     driver_runpath::map::outlive_truncation();
     let mut arguments = std::env::args_os().peekable();
     let by_name = arguments.next().is_some_and(|name| Path::new(&name).file_name() == Some(OsStr::new("patchelf")));
-    // Who follows a link called patchelf before it starts what that leads to calls us by our own name.
+    // Programs that resolve a link called patchelf before they start it call us by our own name.
     if by_name || arguments.peek().is_some_and(|first| patchelf::is_flag(first)) {
         return run_patchelf(arguments);
     }
@@ -62,7 +62,7 @@ fn main() -> ExitCode {
     };
     match done {
         Ok(status) => ExitCode::from(status.code()),
-        // Who closed the pipe wants to hear no more.
+        // A closed pipe is not an error to report.
         Err(error) if is_closed_pipe(&error) => ExitCode::from(Status::Error.code()),
         Err(error) => {
             // Standard error may be full or closed: the exit status still tells.
@@ -161,7 +161,7 @@ fn run_check(command: Check, color: Color) -> anyhow::Result<Status> {
 /// The status of work that is done, whatever became of the report.
 fn ended(told: anyhow::Result<()>, status: Status) -> anyhow::Result<Status> {
     match told {
-        // Who closed the pipe wants to hear no more.
+        // A closed pipe is not an error to report.
         Err(error) if is_closed_pipe(&error) => Ok(status),
         told => told.map(|()| status).context("the work is done, but the report cannot be written"),
     }

@@ -218,7 +218,7 @@ pub(crate) fn give_name(copy: Copy, name: &Name, was: Option<(u64, u64)>) -> Res
         return Err(Error::Changed);
     }
     let file = copy.0.persist(name.path()).map_err(|error| Error::unwritten("cannot rename the copy")(error.error))?;
-    // Who can write to the directory can have exchanged the copy for something else. It is his directory.
+    // Whoever can write to the directory may have replaced the copy meanwhile; that is their right.
     if name.inode().ok() == Some(inode(&file)?) { Ok(file) } else { Err(Error::Changed) }
 }
 

@@ -133,8 +133,8 @@ pub fn is_open_for_writing(file: &File) -> Option<bool> {
         let answer = unsafe { libc::fcntl(file.as_raw_fd(), command, value) };
         if answer == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
     };
-    // Who opens the file while the lease is held makes the kernel send a signal: not SIGIO, which ends the process, but one
-    // that is ignored.
+    // If somebody opens the file while the lease is held, the kernel sends a signal: by default SIGIO, which ends the
+    // process; so one that is ignored.
     ask(F_SETSIG, libc::SIGURG).ok()?;
     match ask(libc::F_SETLEASE, libc::F_RDLCK) {
         Ok(()) => ask(libc::F_SETLEASE, libc::F_UNLCK).ok().map(|()| false),

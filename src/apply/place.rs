@@ -34,7 +34,7 @@ impl Root {
     /// Opens it; here links are followed.
     ///
     /// # Errors
-    /// What the system answers.
+    /// Errors of the system call.
     pub fn open(path: &Path) -> io::Result<Self> {
         Ok(Self { path: path.to_owned(), descriptor: openat(CWD, path, DIRECTORY, Mode::empty())? })
     }
@@ -165,7 +165,7 @@ impl Name {
     /// what is there already.
     ///
     /// # Errors
-    /// What the system answers.
+    /// Errors of the system call.
     pub fn open_descriptor(&self) -> io::Result<File> {
         let own = fs::read_link(self.directory_path())?;
         let is_own = own.starts_with(format!("/proc/{}", std::process::id())) && own.ends_with("fd");
@@ -188,7 +188,7 @@ impl Name {
     /// Device and inode number of what has the name now; a link is not followed.
     ///
     /// # Errors
-    /// What the system answers.
+    /// Errors of the system call.
     pub fn inode(&self) -> io::Result<(u64, u64)> {
         let stat = statat(&self.directory, &self.name, AtFlags::SYMLINK_NOFOLLOW)?;
         Ok(inode_of(&stat))

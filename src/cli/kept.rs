@@ -46,7 +46,7 @@ const PAGES: [(&str, &str); 17] = pages![
 /// Prints the program's page, or writes all of them into a directory.
 ///
 /// # Errors
-/// What the system answers.
+/// Errors of the system call.
 pub fn manual(dir: Option<&Path>, out: &mut dyn Write) -> anyhow::Result<()> {
     let Some(dir) = dir else {
         return Ok(PAGES.iter().take(1).try_for_each(|(_, page)| out.write_all(page.as_bytes()))?);

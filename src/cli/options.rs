@@ -71,7 +71,7 @@ pub fn depth(selection: &Selection, json: bool, screen: Option<Screen>) -> Depth
 pub fn screen(color: Color) -> Option<Screen> {
     const USUAL: usize = 80;
     let out = io::stdout();
-    // Who wants colours in a pipe has a terminal at its end.
+    // With --color=always a pipe is taken to end at a terminal.
     if !out.is_terminal() && color != Color::Always {
         return None;
     }

@@ -31,7 +31,7 @@ pub(super) fn check(image: &Image<'_>, entry: EntryFor) -> Result<(), Refusal> {
             check_free_of(tables.get(index.saturating_add(1)..).unwrap_or_default(), name, range)?;
         }
     }
-    // Whoever reads versions goes from record to record, wherever they are.
+    // Readers of versions follow the records from one to the next, wherever they lie.
     let mut records = Ok(());
     version_records(image, |record| {
         records.as_ref().ok()?;

@@ -57,7 +57,7 @@ impl Report {
 /// Writes the report: `out` gets the lines and the summary, `errors` the rest.
 ///
 /// # Errors
-/// What writing answers.
+/// Errors of the writer.
 pub fn audit_text(
     report: &Report,
     view: AuditView,

@@ -37,7 +37,7 @@ pub struct Mending {
 /// alone has other means.
 ///
 /// # Errors
-/// What writing answers.
+/// Errors of the writer.
 pub fn check_text(
     report: &check::Report,
     mending: &Mending,

@@ -29,7 +29,7 @@ impl Node {
 /// Writes the explanation of one file; on a terminal, in lines that fit it.
 ///
 /// # Errors
-/// What writing answers.
+/// Errors of the writer.
 pub fn explain_text(explanation: &Explanation, screen: Option<Screen>, out: &mut impl Write) -> io::Result<()> {
     let Some(screen) = screen else { return explained(explanation, out) };
     let mut text = Vec::new();

@@ -27,7 +27,7 @@ impl Report {
 /// Writes the report: `out` gets the lines and the summary, `errors` the rest.
 ///
 /// # Errors
-/// What writing answers.
+/// Errors of the writer.
 pub fn gpu_code_text(
     report: &Report,
     presentation: &Presentation,

@@ -31,7 +31,7 @@ fn of_error(error: &Error) -> Status {
 /// Writes the report: `out` gets a line for each changed file, `errors` the rest.
 ///
 /// # Errors
-/// What writing answers.
+/// Errors of the writer.
 pub fn runpath_text(
     report: &Report,
     verbosity: Verbosity,
@@ -84,7 +84,7 @@ pub enum Printed {
 /// Writes what `runpath print` found out about `path`; how that ends.
 ///
 /// # Errors
-/// What writing answers.
+/// Errors of the writer.
 pub fn printed(
     path: &Path,
     found: &Result<Option<(Tag, Vec<u8>)>, Error>,

@@ -226,7 +226,7 @@ pub(super) fn problem(errors: &mut impl Write, path: &Path, error: &Error, forgi
 /// Writes what went wrong with one file.
 ///
 /// # Errors
-/// What writing answers.
+/// Errors of the writer.
 pub fn error_line(path: &Path, error: &Error, errors: &mut impl Write) -> io::Result<()> {
     problem(errors, path, error, false)
 }
@@ -234,7 +234,7 @@ pub fn error_line(path: &Path, error: &Error, errors: &mut impl Write) -> io::Re
 /// Writes the report of `fix`: `out` gets the lines and the summary, `errors` the rest.
 ///
 /// # Errors
-/// What writing answers.
+/// Errors of the writer.
 pub fn fix_text(
     report: &fix::Report,
     presentation: &Presentation,

@@ -63,7 +63,7 @@ impl<'f> Tree<'f> {
             }
             open.extend(self.needing(ancestor, ancestor_facts));
         }
-        // Who opens it at run time is not to be seen; an object whose DT_RPATH leads to it may.
+        // Nothing tells which object opens it at run time; one whose DT_RPATH leads to it may.
         let own_name = path.file_name().map(OsStr::as_bytes);
         let mut others =
             self.with_rpath.values().filter_map(|objects| objects.iter().find(|(object, _)| *object != path));

@@ -83,7 +83,7 @@ pub fn run(
     match done.and_then(|status| flushed.map(|()| status)) {
         Ok(status) => status,
         Err(why) => {
-            // Who does not listen to errors does not hear this one, either.
+            // If errors cannot be written, nor can this one.
             let _ = writeln!(errors, "patchelf: {why}");
             1
         }
