@@ -22,9 +22,9 @@ use driver_runpath::fix::{self, Stubs, fix};
 use driver_runpath::gpu_code::{self, Requirement};
 use driver_runpath::patchelf::{self, Reader};
 use driver_runpath::report::{
-    AuditView, CheckView, Mending, Printed, Rigour, Status, Told, Verbosity, audit_json, audit_text, check_json,
-    check_text, error_line, explain_json, explain_text, fix_json, fix_text, gpu_code_json, gpu_code_text, printable,
-    printed, runpath_text,
+    AuditView, CheckView, Folded, Mending, Printed, Rigour, Status, Told, Verbosity, audit_json, audit_text,
+    check_json, check_text, error_line, explain_json, explain_text, fix_json, fix_text, gpu_code_json, gpu_code_text,
+    printable, printed, runpath_text,
 };
 use driver_runpath::runpath;
 use driver_runpath::sysroot::Sysroot;
@@ -53,8 +53,8 @@ fn main() -> ExitCode {
         Command::Fix(command) => run_fix(command, color),
         Command::Check(command) => run_check(command, color),
         Command::Explain(command) => run_explain(command, color),
-        Command::Audit(command) => run_audit(command),
-        Command::GpuCode(command) => run_gpu_code(command),
+        Command::Audit(command) => run_audit(command, color),
+        Command::GpuCode(command) => run_gpu_code(command, color),
         Command::Runpath(command) => run_runpath(command.action),
         Command::Patchelf { arguments } => return run_patchelf(arguments),
         Command::Completions { shell } => printed_kept(|out| Ok(out.write_all(kept::completions(shell).as_bytes())?)),
@@ -180,7 +180,8 @@ fn run_explain(command: Explain, color: Color) -> anyhow::Result<Status> {
         driver_dirs: driver_dirs(command.driver_link, &names(&command.names))?,
         library_path: library_path.map(OsString::into_vec),
     };
-    let (mut out, mut errors) = outputs();
+    let (out, mut errors) = outputs();
+    let mut out = Folded::new(screen(color).filter(|_| !command.json), out);
     let mut worst = Status::Good;
     for (index, file) in command.files.iter().enumerate() {
         if file.is_dir() {
@@ -199,7 +200,7 @@ fn run_explain(command: Explain, color: Color) -> anyhow::Result<Status> {
                 if index > 0 {
                     writeln!(out)?;
                 }
-                explain_text(&explanation, screen(color), &mut out)?;
+                explain_text(&explanation, &mut out)?;
             }
             Err((path, error)) => {
                 error_line(&path, &error, &mut errors)?;
@@ -211,7 +212,7 @@ fn run_explain(command: Explain, color: Color) -> anyhow::Result<Status> {
     Ok(worst)
 }
 
-fn run_audit(command: Audit) -> anyhow::Result<Status> {
+fn run_audit(command: Audit, color: Color) -> anyhow::Result<Status> {
     let pattern = |text: &String| glob::Pattern::new(text).map_err(|why| anyhow!("--ignore {text}: {why}"));
     let names = names(&command.names);
     let options = audit::Options {
@@ -233,7 +234,8 @@ fn run_audit(command: Audit) -> anyhow::Result<Status> {
     let presentation = presentation_of(&command.telling);
     let damaged = presentation.damaged;
     warn_of_unused(&options.exclude, &command.paths, presentation.verbosity);
-    let (mut out, mut errors) = outputs();
+    let (out, mut errors) = outputs();
+    let mut out = Folded::new(screen(color).filter(|_| !command.telling.json), out);
     if command.telling.json {
         writeln!(out, "{}", audit_json(&report, view, damaged)?)?;
     } else {
@@ -243,7 +245,7 @@ fn run_audit(command: Audit) -> anyhow::Result<Status> {
     Ok(report.status(damaged, view))
 }
 
-fn run_gpu_code(command: GpuCode) -> anyhow::Result<Status> {
+fn run_gpu_code(command: GpuCode, color: Color) -> anyhow::Result<Status> {
     let required: Result<Vec<Requirement>, String> = command.require.iter().map(|wish| wish.parse()).collect();
     let required = required.map_err(|why| anyhow!("--require {why}"))?;
     let exclude = exclude(&command.telling.exclude)?;
@@ -255,7 +257,8 @@ fn run_gpu_code(command: GpuCode) -> anyhow::Result<Status> {
     let presentation = presentation_of(&command.telling);
     let damaged = presentation.damaged;
     warn_of_unused(&exclude, &command.paths, presentation.verbosity);
-    let (mut out, mut errors) = outputs();
+    let (out, mut errors) = outputs();
+    let mut out = Folded::new(screen(color).filter(|_| !command.telling.json), out);
     if command.telling.json {
         writeln!(out, "{}", gpu_code_json(&report, damaged)?)?;
     } else {

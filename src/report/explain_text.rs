@@ -6,7 +6,6 @@ use object::elf;
 
 use super::check_text::verdict_words;
 use super::note::sends;
-use super::screen::Screen;
 use super::text::{evidence, harmless, name, quoted};
 use super::{audit, gpu_code, machine};
 use crate::commands::check::Note;
@@ -26,18 +25,11 @@ impl Node {
     }
 }
 
-/// Writes the explanation of one file; on a terminal, in lines that fit it.
+/// Writes the explanation of one file.
 ///
 /// # Errors
 /// Errors of the writer.
-pub fn explain_text(explanation: &Explanation, screen: Option<Screen>, out: &mut impl Write) -> io::Result<()> {
-    let Some(screen) = screen else { return explained(explanation, out) };
-    let mut text = Vec::new();
-    explained(explanation, &mut text)?;
-    String::from_utf8_lossy(&text).lines().try_for_each(|line| out.write_all(screen.folded(line).as_bytes()))
-}
-
-fn explained(explanation: &Explanation, out: &mut impl Write) -> io::Result<()> {
+pub fn explain_text(explanation: &Explanation, out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "{}", name(&explanation.path))?;
     if let Some(header) = &explanation.header {
         let is_executable = explanation.subject.as_ref().is_ok_and(|subject| subject.is_executable);

@@ -22,7 +22,7 @@ pub use gpu_code::gpu_code_text;
 pub use gpu_code_json::gpu_code_json;
 pub use json::{SCHEMA, check_json, fix_json};
 pub use runpath::{Printed, printed, runpath_text};
-pub use screen::Screen;
+pub use screen::{Folded, Screen};
 pub use text::{Presentation, Verbosity, error_line, fix_text};
 
 use crate::Error;

@@ -1,5 +1,6 @@
 //! How a report looks on a terminal: columns that fit it, and colours where it has some.
 
+use std::io::{self, Write};
 use std::path::{Component, Path};
 
 use anstyle::{AnsiColor, Style};
@@ -40,15 +41,15 @@ impl Screen {
     /// The same with `hang` in front of all lines but the first.
     fn wrapped_below(self, word: &str, hang: &str, text: &str) -> String {
         const LEAST: usize = 20;
-        let room = self.columns.saturating_sub(hang.chars().count()).max(LEAST);
+        let room = |lead: &str| self.columns.saturating_sub(lead.chars().count()).max(LEAST);
         let mut lines = String::from(word);
-        let mut used = 0;
+        let (mut used, mut most) = (0, room(word));
         for part in text.split(' ') {
             let width = part.chars().count();
-            if used > 0 && used + 1 + width > room {
+            if used > 0 && used + 1 + width > most {
                 lines.push('\n');
                 lines.push_str(hang);
-                used = 0;
+                (used, most) = (0, room(hang));
             }
             if used > 0 {
                 lines.push(' ');
@@ -71,7 +72,10 @@ impl Screen {
             _ => ' ',
         };
         let (word, text) = text.strip_prefix(NOTE).map_or(("", text), |text| (NOTE, text));
-        let hang: String = lead.chars().chain(word.chars()).map(below).collect();
+        let mut hang: String = lead.chars().chain(word.chars()).map(below).collect();
+        if lead.trim().is_empty() && word.is_empty() {
+            hang.push_str("  ");
+        }
         self.wrapped_below(&format!("{lead}{word}"), &hang, text)
     }
 
@@ -91,6 +95,39 @@ impl Screen {
 
     fn heading(self, text: &str) -> String {
         self.paint(Style::new().bold(), text)
+    }
+}
+
+/// Breaks the lines that go through it, where they go to a terminal.
+pub struct Folded<W> {
+    screen: Option<Screen>,
+    line: Vec<u8>,
+    out: W,
+}
+
+impl<W: Write> Folded<W> {
+    /// In front of `out`; `None`: it is no terminal.
+    pub fn new(screen: Option<Screen>, out: W) -> Self {
+        Self { screen, line: Vec::new(), out }
+    }
+}
+
+impl<W: Write> Write for Folded<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let Some(screen) = self.screen else { return self.out.write(bytes) };
+        for part in bytes.split_inclusive(|byte| *byte == b'\n') {
+            self.line.extend(part);
+            if let Some(line) = self.line.strip_suffix(b"\n") {
+                self.out.write_all(screen.folded(&String::from_utf8_lossy(line)).as_bytes())?;
+                self.line.clear();
+            }
+        }
+        Ok(bytes.len())
+    }
+
+    /// A line without an end stays until it has one.
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
     }
 }
 
@@ -239,6 +276,10 @@ mod tests {
         assert_eq!(
             screen.folded("note: --loaded-by names those of them"),
             "note: --loaded-by names those\n      of them\n"
+        );
+        assert_eq!(
+            screen.folded("libx.so.1: opened by 4 files, found by none"),
+            "libx.so.1: opened by 4 files,\n  found by none\n"
         );
         assert_eq!(screen.folded(""), "\n");
     }
