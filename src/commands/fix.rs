@@ -25,7 +25,7 @@ use crate::decide::{Current, Decision, Policy, Tag, decide, stub_directories, wi
 use crate::detect::{Depth, Detection, DriverNames};
 use crate::elf::{Image, NotCandidate, ParseError};
 use crate::facts::Facts;
-use crate::plan::{Change, EntryFor, NoteChange, NoteOutcome, Rung};
+use crate::plan::{Change, NoteChange};
 use crate::resolution::{self, ThisMachine, renewal};
 use crate::walk::tree::Tree;
 use crate::walk::watch::Watch;
@@ -180,7 +180,7 @@ impl Options {
 /// # options.dry_run = true;
 /// for file in fix(&["testdata/prebuilt/x86_64".into()], &options).files {
 ///     match file.outcome {
-///         Outcome::Changed(changed) => println!("{}: {} bytes more", file.path.display(), changed.growth),
+///         Outcome::Changed(changed) => println!("{}: {} bytes more", file.path.display(), changed.edited.growth),
 ///         Outcome::Failed(why) => println!("{}: {why}", file.path.display()),
 ///         _ => {}
 ///     }
@@ -211,7 +211,7 @@ pub enum Outcome {
 /// ```
 /// # use driver_runpath::fix::Changed;
 /// fn in_words(changed: &Changed) -> String {
-///     format!("{} {}; {}", changed.decision.tag, String::from_utf8_lossy(&changed.decision.path), changed.rung)
+///     format!("{} {}; {}", changed.decision.tag, String::from_utf8_lossy(&changed.decision.path), changed.edited.rung)
 /// }
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -221,14 +221,8 @@ pub struct Changed {
     pub old: Current,
     /// The tag and path now.
     pub decision: Decision,
-    /// Where the string went.
-    pub rung: Rung,
-    /// Where the tag's entry came from.
-    pub entry: EntryFor,
-    /// Bytes that the file grew by.
-    pub growth: u64,
-    /// What became of the resolution note.
-    pub note: NoteOutcome,
+    /// How.
+    pub edited: Edited,
     /// Whether a copy took the file's name.
     pub link_broken: bool,
 }
@@ -468,10 +462,7 @@ fn fix_file(
         true => Done { taken_back: false, ..editor.preview(&changes)? },
         false => editor.commit(&changes, Target::Itself)?,
     };
-    let changed = edited.zip(decision).map(|(edited, decision)| {
-        let Edited { rung, entry, growth, note } = edited;
-        Changed { old, decision, rung, entry, growth, note, link_broken }
-    });
+    let changed = edited.zip(decision).map(|(edited, decision)| Changed { old, decision, edited, link_broken });
     Ok((changed, taken_back))
 }
 

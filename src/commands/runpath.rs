@@ -9,7 +9,6 @@ use crate::apply::links::Protection;
 use crate::apply::source::{Links, Source};
 use crate::decide::{Current, PathOperation, Tag};
 use crate::elf::Image;
-use crate::plan::{EntryFor, NoteOutcome, Rung};
 use crate::walk::archive::not_elf;
 use crate::walk::{self, Exclude, for_each_file, walk};
 
@@ -46,14 +45,8 @@ pub struct Changed {
     pub old: Current,
     /// Tag and path now.
     pub new: Option<(Tag, Vec<u8>)>,
-    /// Where the string went.
-    pub rung: Rung,
-    /// Where the tag's entry came from.
-    pub entry: EntryFor,
-    /// Bytes that the file grew by.
-    pub growth: u64,
-    /// What became of the resolution note.
-    pub note: NoteOutcome,
+    /// How.
+    pub edited: Edited,
     /// Whether a copy took the file's name.
     pub link_broken: bool,
 }
@@ -120,9 +113,7 @@ fn change_file(found: &walk::Found<()>, options: &Options) -> Result<(Outcome, b
         false => editor.commit(&changes, target)?,
     };
     let outcome = match edited {
-        Some(Edited { rung, entry, growth, note }) => {
-            Outcome::Changed(Changed { old, new, rung, entry, growth, note, link_broken })
-        }
+        Some(edited) => Outcome::Changed(Changed { old, new, edited, link_broken }),
         None => Outcome::AlreadyRight(new),
     };
     Ok((outcome, taken_back))

@@ -304,11 +304,11 @@ impl ChangeRecord {
                 tag: decision.tag,
                 search_path: if decision.path.is_empty() { Vec::new() } else { Text::of_entries(&decision.path) },
             },
-            placement: changed.rung.to_string(),
-            growth: changed.growth,
+            placement: changed.edited.rung.to_string(),
+            growth: changed.edited.growth,
             inherits: decision.inherits,
             link_broken: changed.link_broken,
-            resolution_note: Some(changed.note).filter(|note| *note != NoteOutcome::None),
+            resolution_note: Some(changed.edited.note).filter(|note| *note != NoteOutcome::None),
         }
     }
 }

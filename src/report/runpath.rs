@@ -63,10 +63,10 @@ fn changed_line(path: &Path, changed: &Changed, dry_run: bool) -> String {
         name(path),
         old_search_path(&changed.old),
         search_path(changed.new.as_ref().map(|(tag, path)| (*tag, path.as_slice()))),
-        changed.rung,
-        changed.growth,
-        remarks(changed.entry, changed.link_broken),
-        note::became(changed.note),
+        changed.edited.rung,
+        changed.edited.growth,
+        remarks(changed.edited.entry, changed.link_broken),
+        note::became(changed.edited.note),
     )
 }
 

@@ -327,14 +327,14 @@ fn changed_line(file: &fix::Fixed, changed: &Changed, dry_run: bool) -> String {
         name(&file.path),
         if file.is_taken { reasons(&file.detection) } else { NO_LOADER.to_owned() },
         old_search_path(&changed.old),
-        changed.rung,
-        changed.growth,
+        changed.edited.rung,
+        changed.edited.growth,
     );
     if changed.decision.inherits {
         line.push_str("; RPATH, because a RUNPATH would end the search path that it inherits");
     }
-    line.push_str(&remarks(changed.entry, changed.link_broken));
-    line.push_str(note::became(changed.note));
+    line.push_str(&remarks(changed.edited.entry, changed.link_broken));
+    line.push_str(note::became(changed.edited.note));
     line
 }
 
