@@ -295,7 +295,13 @@ fn kept() -> Done {
     same(fs::read(&output)? == fs::read(&expected)?, true, "the output is one without the unfinished edit")?;
     let flags = ["patchelf", "--set-rpath", "/x", "--output"].map(OsStr::new);
     driver_runpath(flags.into_iter().chain([output.as_os_str(), path.as_os_str()])).expect(0)?;
-    same(fs::read(&path)? == sample.half(), true, "the input of patchelf --output")
+    same(fs::read(&path)? == sample.half(), true, "the input of patchelf --output")?;
+    // Printing writes nothing.
+    for print in [["patchelf", "--print-rpath"], ["patchelf", "--print-needed"], ["runpath", "print"]] {
+        driver_runpath(print.map(OsStr::new).into_iter().chain([path.as_os_str()])).expect(0)?;
+        same(fs::read(&path)? == sample.half(), true, &format!("the file after {print:?}"))?;
+    }
+    Ok(())
 }
 
 fn protected() -> Done {

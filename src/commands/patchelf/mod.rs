@@ -137,6 +137,23 @@ impl<O: Write, E: Write> Job<'_, O, E> {
         })
     }
 
+    /// Whether more is asked for than to print.
+    fn writes(&self) -> bool {
+        self.request.edit.is_some() || self.request.build_note || self.request.output.is_some()
+    }
+
+    fn commit(&mut self, editor: Editor, changes: &[Change]) -> Result<(), Failure> {
+        let target = self.request.output.as_deref().map_or(Target::Itself, Target::Output);
+        let Done { edited, taken_back, .. } = editor.commit(changes, target)?;
+        if taken_back {
+            self.warn(TAKEN_BACK);
+        }
+        if let Some(edited) = edited {
+            self.debug(format_args!("{}: the file grows by {} bytes", edited.rung, edited.growth));
+        }
+        Ok(())
+    }
+
     fn work(&mut self) -> Result<(), Failure> {
         let editor = if self.request.edit.is_some() || self.request.build_note {
             Editor::open(self.file, &opening())?
@@ -162,13 +179,8 @@ impl<O: Write, E: Write> Job<'_, O, E> {
         if self.request.build_note && !is_changed {
             changes = self.note_changes(&image)?;
         }
-        let target = self.request.output.as_deref().map_or(Target::Itself, Target::Output);
-        let Done { edited, taken_back, .. } = editor.commit(&changes, target)?;
-        if taken_back {
-            self.warn(TAKEN_BACK);
-        }
-        if let Some(edited) = edited {
-            self.debug(format_args!("{}: the file grows by {} bytes", edited.rung, edited.growth));
+        if self.writes() {
+            self.commit(editor, &changes)?;
         }
         if self.request.build_note && is_changed {
             self.build_note_in(self.request.output.as_deref().unwrap_or(self.file))?;
