@@ -38,28 +38,17 @@ impl Screen {
         self.wrapped_below(word, &" ".repeat(word.chars().count()), text)
     }
 
-    /// The same with `hang` in front of all lines but the first.
+    /// The same with `hang` in front of all lines but the first. Words, such as paths, stay whole.
     fn wrapped_below(self, word: &str, hang: &str, text: &str) -> String {
         const LEAST: usize = 20;
-        let room = |lead: &str| self.columns.saturating_sub(lead.chars().count()).max(LEAST);
-        let mut lines = String::from(word);
-        let (mut used, mut most) = (0, room(word));
-        for part in text.split(' ') {
-            let width = part.chars().count();
-            if used > 0 && used + 1 + width > most {
-                lines.push('\n');
-                lines.push_str(hang);
-                (used, most) = (0, room(hang));
-            }
-            if used > 0 {
-                lines.push(' ');
-                used += 1;
-            }
-            lines.push_str(part);
-            used += width;
-        }
-        lines.push('\n');
-        lines
+        let columns = self.columns.max(hang.chars().count().saturating_add(LEAST));
+        let options = textwrap::Options::new(columns)
+            .initial_indent(word)
+            .subsequent_indent(hang)
+            .break_words(false)
+            .word_separator(textwrap::WordSeparator::AsciiSpace)
+            .word_splitter(textwrap::WordSplitter::NoHyphenation);
+        textwrap::fill(text, options) + "\n"
     }
 
     /// A line of a drawn tree, broken at spaces; what follows stands below its text, beside the branches that go on.
