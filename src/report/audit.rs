@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use super::json::{SCHEMA, Text, failure};
+use super::json::{AnyRun, Text, document, failure};
 use super::text::{harmless, name};
 use super::totals::counted;
 use super::{Damaged, Presentation, Status, Verbosity};
@@ -168,14 +168,6 @@ fn summary(report: &Report, out: &mut impl Write) -> io::Result<()> {
 }
 
 #[derive(Serialize)]
-struct Document {
-    version: u32,
-    command: &'static str,
-    files: Vec<FileRecord>,
-    summary: Summary,
-}
-
-#[derive(Serialize)]
 struct FileRecord {
     path: Text,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -286,17 +278,14 @@ pub fn audit_json(report: &Report, view: AuditView, damaged: Damaged) -> serde_j
         found_by: tally.found,
         unknown: tally.unknown,
     });
-    serde_json::to_string_pretty(&Document {
-        version: SCHEMA,
-        command: "audit",
-        summary: Summary {
-            elf_files: report.files.len(),
-            other_files: report.others,
-            names: names.collect(),
-            unexpected: report.unexpected.iter().cloned().collect(),
-            not_missing: report.not_missing.iter().cloned().collect(),
-            status: report.status(damaged, view).code(),
-        },
-        files: report.files.iter().map(file).chain(problems).collect(),
-    })
+    let files = report.files.iter().map(file).chain(problems).collect();
+    let summary = Summary {
+        elf_files: report.files.len(),
+        other_files: report.others,
+        names: names.collect(),
+        unexpected: report.unexpected.iter().cloned().collect(),
+        not_missing: report.not_missing.iter().cloned().collect(),
+        status: report.status(damaged, view).code(),
+    };
+    document("audit", AnyRun {}, files, summary)
 }

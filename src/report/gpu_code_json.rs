@@ -3,16 +3,8 @@
 use serde::Serialize;
 
 use super::Damaged;
-use super::json::{SCHEMA, Text, failure};
+use super::json::{AnyRun, Text, document, failure};
 use crate::commands::gpu_code::{Capability, GpuCode, Kind, Linkage, Report, Scanned, Tally};
-
-#[derive(Serialize)]
-struct Document {
-    version: u32,
-    command: &'static str,
-    files: Vec<FileRecord>,
-    summary: Summary,
-}
 
 #[derive(Serialize)]
 struct FileRecord {
@@ -150,24 +142,21 @@ pub fn gpu_code_json(report: &Report, damaged: Damaged) -> serde_json::Result<St
         let units = code().map(|code| code.units_for(*gpu)).fold(0, u64::saturating_add);
         GpuRecord { capability: gpu.to_string(), units, of: all_units }
     };
-    serde_json::to_string_pretty(&Document {
-        version: SCHEMA,
-        command: "gpu-code",
-        summary: Summary {
-            files: report.files.len(),
-            other_files: report.others,
-            files_with_code: code().filter(|code| !code.is_empty()).count(),
-            all_run_on: report.all_run_on.iter().map(gpu).collect(),
-            later_from: report.later_from.map(|first| first.to_string()),
-            held_back: report
-                .held
-                .iter()
-                .map(|held| HeldRecord { capability: held.gpu.to_string(), by: Text::of_paths(&held.by) })
-                .collect(),
-            amd: report.amd.clone(),
-            unasked: texts(&report.unasked),
-            status: report.status(damaged).code(),
-        },
-        files: report.files.iter().map(file).chain(problems).collect(),
-    })
+    let summary = Summary {
+        files: report.files.len(),
+        other_files: report.others,
+        files_with_code: code().filter(|code| !code.is_empty()).count(),
+        all_run_on: report.all_run_on.iter().map(gpu).collect(),
+        later_from: report.later_from.map(|first| first.to_string()),
+        held_back: report
+            .held
+            .iter()
+            .map(|held| HeldRecord { capability: held.gpu.to_string(), by: Text::of_paths(&held.by) })
+            .collect(),
+        amd: report.amd.clone(),
+        unasked: texts(&report.unasked),
+        status: report.status(damaged).code(),
+    };
+    let files = report.files.iter().map(file).chain(problems).collect();
+    document("gpu-code", AnyRun {}, files, summary)
 }

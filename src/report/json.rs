@@ -22,14 +22,18 @@ use crate::plan::NoteOutcome;
 pub const SCHEMA: u32 = 1;
 
 #[derive(Serialize)]
-struct Document<File, Run, Totals> {
+struct Document<File, Run, Summary> {
     version: u32,
     command: &'static str,
     #[serde(flatten)]
     run: Run,
     files: Vec<File>,
-    summary: Summary<Totals>,
+    summary: Summary,
 }
+
+/// What a document says of a run that has nothing of its own to say.
+#[derive(Serialize)]
+pub(super) struct AnyRun {}
 
 #[derive(Serialize)]
 struct Summary<Totals> {
@@ -369,11 +373,12 @@ pub(super) fn failure(error: &Error, forgiven: bool) -> &'static str {
     }
 }
 
-fn document<File: Serialize, Run: Serialize, Totals: Serialize>(
+/// The document of `command`.
+pub(super) fn document<File: Serialize, Run: Serialize, Summary: Serialize>(
     command: &'static str,
     run: Run,
     files: Vec<File>,
-    summary: Summary<Totals>,
+    summary: Summary,
 ) -> serde_json::Result<String> {
     serde_json::to_string_pretty(&Document { version: SCHEMA, command, run, files, summary })
 }
