@@ -256,7 +256,7 @@ fn put(file: &mut [u8], at: usize, bytes: &[u8]) {
 }
 
 use goblin::elf::dynamic::{DT_GNU_HASH, DT_HASH, DT_STRSZ, DT_SYMTAB, DT_VERNEED, DT_VERSYM};
-use goblin::elf::section_header::{SHT_GNU_VERNEED, SHT_GNU_VERSYM, SHT_STRTAB};
+use goblin::elf::section_header::{SHT_GNU_VERNEED, SHT_GNU_VERSYM, SHT_NOTE, SHT_STRTAB};
 
 #[test]
 fn an_entry_that_leads_into_the_strings_is_no_table_to_go_by() {
@@ -427,6 +427,112 @@ fn of_two_notes_the_one_that_counts_goes_out_of_sight_last() {
 
 fn note(descriptor: &str) -> Resolution {
     Resolution::new(descriptor)
+}
+
+/// Some processors can execute memory that they cannot read; `lld --execute-only` writes such segments.
+#[test]
+fn what_loaders_read_does_not_move_to_memory_that_can_be_executed_only() {
+    const PF_X: u32 = 1;
+    let parts = [Load::new(Access::Read, [GnuHash, DynSym, DynStr]), Load::new(Access::ReadExecute, [Text(0x80)])];
+    let mut spec = Spec::default().with(|spec| spec.headers = vec![Header::Loads, Header::Dynamic]);
+    spec.loads = parts.into_iter().chain([Load::new(Access::ReadWrite, [Dynamic, Data(0x20)])]).collect();
+    (spec.loads[0].start, spec.loads[1].file_gap) = (spec.loads[1].start, 0x400);
+    let mut file = spec.build().expect("a file");
+    let tables = Elf64::of(&file);
+    let is_code = |segment: &goblin::elf::ProgramHeader| segment.is_executable();
+    let code = tables.segments.iter().position(is_code).expect("code");
+    let before = planned(&file).expect("a plan");
+    let held = |plan: &Plan<'_>| {
+        let range = tables.segments[code].p_vaddr..tables.segments[code].p_vaddr + 0x1000;
+        plan.moves.iter().any(|table| range.contains(&table.addr.0))
+    };
+    assert!(held(&before), "the slack behind code is the nearest place: {:?}", before.moves);
+    put(&mut file, tables.header.e_phoff as usize + 56 * code + 4, &PF_X.to_le_bytes());
+    let after = planned(&file).expect("another place");
+    assert!(!held(&after), "{:?}", after.moves);
+}
+
+#[test]
+fn a_file_whose_program_headers_or_notes_are_not_what_loaders_read_is_left_alone() {
+    let spec = packed(
+        &[GnuHash, DynSym, DynStr, BuildId],
+        &[Header::Table, Header::Loads, Header::Dynamic, Header::Note(BuildId), Header::Null],
+    );
+    let file = spec.build().expect("a file");
+    let tables = Elf64::of(&file);
+    assert!(planned(&file).is_ok());
+    let field = |kind: u32, at: usize| {
+        let index = tables.segments.iter().position(|segment| segment.p_type == kind).expect("a header");
+        tables.header.e_phoff as usize + 56 * index + at
+    };
+    const P_VADDR: usize = 16;
+    const P_MEMSZ: usize = 40;
+    const PT_NOTE: u32 = 4;
+    const PT_PHDR: u32 = 6;
+    let strings = tables.section(SHT_STRTAB).1.sh_addr;
+    for (at, value, says) in [
+        (field(PT_PHDR, P_VADDR), strings, "PT_PHDR does not lead to its program header table"),
+        (field(PT_NOTE, P_MEMSZ), 1 << 44, "loaders read on behind the notes"),
+    ] {
+        let mut file = file.clone();
+        put(&mut file, at, &value.to_le_bytes());
+        let said = planned(&file).expect_err("a refusal");
+        assert!(said.contains(says), "{said}");
+    }
+}
+
+/// A library with a resolution note, and where its section header is.
+fn library_with_note() -> (Vec<u8>, Elf64, usize) {
+    let mut spec = packed(&[GnuHash, Hash, DynSym, DynStr, VerSym, VerNeed], &[Header::Loads, Header::Dynamic]);
+    spec.dynamic.insert(0, Entry::RunPath("/old".into()));
+    spec.resolution = vec![note("a\0=/b\0\0")];
+    spec.loads.push(Load::new(Access::Read, [ResolutionNote(0)]).with(|load| load.file_gap = 0x100));
+    spec.headers.push(Header::Note(ResolutionNote(0)));
+    let file = spec.build().expect("a file");
+    let tables = Elf64::of(&file);
+    let (index, _) = tables.section(SHT_NOTE);
+    let at = tables.header.e_shoff as usize + 64 * index;
+    (file, tables, at)
+}
+
+/// What becomes of a note when its new descriptor is a little longer.
+fn renewed(file: &[u8]) -> Result<NoteOutcome, String> {
+    let image = driver_runpath::elf::Image::parse(file).expect("a library");
+    let change = support::generated::change(Tag::Runpath, Some("/d".into()));
+    let change = change.with_note(NoteChange::Renew(b"a\0=/b:?/run/opengl-driver/lib\0\0".to_vec()));
+    let plan = driver_runpath::plan::plan(&image, &change).map_err(|refusal| refusal.to_string())?;
+    let outcome = plan.note;
+    driver_runpath::verify::verify(plan).map(|_| outcome).map_err(|error| error.to_string())
+}
+
+#[test]
+fn a_note_whose_section_is_none_of_notes_in_memory_goes_and_no_new_one_comes() {
+    let (file, _, header) = library_with_note();
+    assert_eq!(renewed(&file), Ok(NoteOutcome::Renewed));
+    // sh_type, sh_flags.
+    for (at, bytes) in [(header + 4, &11u32.to_le_bytes()[..]), (header + 8, &0u64.to_le_bytes())] {
+        let mut file = file.clone();
+        put(&mut file, at, bytes);
+        assert_eq!(renewed(&file), Ok(NoteOutcome::Dropped));
+    }
+}
+
+#[test]
+fn a_note_beside_a_section_that_is_not_in_the_file_is_renewed() {
+    let (mut file, tables, _) = library_with_note();
+    let text = tables.sections.iter().position(|section| section.is_executable()).expect("code");
+    put(&mut file, tables.header.e_shoff as usize + 64 * text + 32, &0x10_0000u64.to_le_bytes());
+    assert_eq!(renewed(&file), Ok(NoteOutcome::Renewed));
+}
+
+#[test]
+fn a_table_whose_section_has_the_note_s_name_keeps_its_bytes() {
+    let (mut file, tables, header) = library_with_note();
+    let name = file[header..header + 4].to_vec();
+    for kind in [SHT_GNU_VERNEED, SHT_GNU_VERSYM] {
+        put(&mut file, tables.header.e_shoff as usize + 64 * tables.section(kind).0, &name);
+    }
+    assert_eq!(renewed(&file), Ok(NoteOutcome::Dropped));
 }
 
 /// The referee's eleventh rule, on a file whose note an edit has forgotten, and on one where only `PT_NOTE` went.

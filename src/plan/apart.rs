@@ -49,7 +49,22 @@ pub(super) fn check(image: &Image<'_>, entry: EntryFor) -> Result<(), Refusal> {
     for segment in read_whole {
         check_free_of(&tables, "a note or another segment", &segment.file_range())?;
     }
+    check_read_in_memory(image)?;
     check_moving(image, &tables)
+}
+
+/// Refuses a file in which loaders take other bytes for program headers or notes than the ones that an edit looks at.
+fn check_read_in_memory(image: &Image<'_>) -> Result<(), Refusal> {
+    let is_note = |kind| matches!(kind, elf::PT_NOTE | elf::PT_GNU_PROPERTY);
+    if image.segments.iter().any(|segment| is_note(segment.kind) && segment.filesz != segment.memsz) {
+        return Err(Refusal::NoteSize);
+    }
+    let table = image.segment_table_range().start;
+    let leads_there = |addr: Vaddr| image.file_range_of(addr, 1).is_some_and(|place| place.start == table);
+    match image.segments.iter().find(|segment| segment.kind == elf::PT_PHDR && !leads_there(segment.vaddr)) {
+        Some(_) => Err(Refusal::ProgramHeaders),
+        None => Ok(()),
+    }
 }
 
 /// Refuses a file that names a table or a search path again and again: an edit looks at each, and changes each.

@@ -24,7 +24,8 @@ pub(super) fn attempt(draft: &mut Draft<'_, '_>) -> Result<(), NoFit> {
     let image = draft.image;
     may_append(image)?;
     let mut why = NoFit::new("no segment whose end can be moved");
-    let (data, rest): (Vec<_>, Vec<_>) = image.loads().partition(|(_, load)| load.has(elf::PF_W));
+    let (data, rest): (Vec<_>, Vec<_>) =
+        image.loads().filter(|(_, load)| load.has(elf::PF_R)).partition(|(_, load)| load.has(elf::PF_W));
     for (index, load) in rest.into_iter().chain(data).filter(|(_, load)| !(load.has(elf::PF_W) && load.has(elf::PF_X)))
     {
         match plan_for(draft, index, load) {

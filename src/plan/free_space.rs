@@ -32,7 +32,7 @@ pub(super) struct Region {
 
 /// The slack of `PT_LOAD` number `index`, of at most `wanted` bytes, so that no more than that is read.
 pub(super) fn slack_behind(image: &Image<'_>, index: usize, wanted: u64) -> Option<Region> {
-    let load = image.segments.get(index).filter(|load| has_no_bss(load))?;
+    let load = image.segments.get(index).filter(|load| can_grow(load))?;
     let (at, addr) = (load.file_range().end, load.addresses().end);
     let addresses = match image.next_load_page(addr) {
         Some(next) => next.checked_since(addr)?,
@@ -56,7 +56,7 @@ pub(super) fn writable_room(image: &Image<'_>, wanted: u64) -> Vec<Region> {
     let table = image.segment_table_range();
     let added_by_editor =
         |load: &Segment| within(&table, &load.file_range()) || within(&image.strings.range, &load.file_range());
-    let data = || image.loads().filter(|(_, load)| is_data(load) && has_no_bss(load));
+    let data = || image.loads().filter(|(_, load)| is_data(load) && can_grow(load));
     let slack = data().filter_map(|(index, _)| slack_behind(image, index, wanted));
     let holes = data().filter(|(_, load)| added_by_editor(load)).filter_map(|(index, _)| hole_in(image, index, wanted));
     // Where .dynamic is today it stays, so that no data segment is left without data.
@@ -106,9 +106,10 @@ fn hole_in(image: &Image<'_>, index: usize, wanted: u64) -> Option<Region> {
     None
 }
 
-/// A segment whose file bytes are all of its memory. With `.bss` behind them, growing would overlay it.
-pub(super) fn has_no_bss(load: &Segment) -> bool {
-    load.is_load() && load.filesz == load.memsz && load.filesz > 0
+/// A segment that can hold more for loaders to read: its file bytes are all of its memory (with `.bss` behind them, growing
+/// would overlay it), and it can be read: processors and linkers know memory that can be executed only.
+pub(super) fn can_grow(load: &Segment) -> bool {
+    load.is_load() && load.filesz == load.memsz && load.filesz > 0 && load.has(elf::PF_R)
 }
 
 /// The first byte from `at` on that a header table, segment, section or payload uses; the end of the file where none does.

@@ -9,7 +9,7 @@ use object::elf;
 
 use super::NoFit;
 use super::draft::Draft;
-use super::free_space::{Region, ends_the_file, growth_in_place, has_no_bss, may_append, segment_of_strings};
+use super::free_space::{Region, can_grow, ends_the_file, growth_in_place, may_append, segment_of_strings};
 use super::packing::{Choice, Packing};
 use super::slack::grow_in_place;
 use crate::elf::{Image, Segment};
@@ -55,8 +55,8 @@ fn find(image: &Image<'_>) -> Result<(usize, Segment), NoFit> {
     if !ends_the_file(image, &load) {
         return Err(NoFit::new("no segment ends the file"));
     }
-    if !has_no_bss(&load) {
-        return Err(NoFit::new("the segment that ends the file ends in .bss"));
+    if !can_grow(&load) {
+        return Err(NoFit::new("the segment that ends the file ends in .bss, or cannot be read"));
     }
     Ok((index, load))
 }

@@ -386,6 +386,12 @@ pub enum Refusal {
     /// A new note is a change of its own.
     #[error("a new resolution note and a new search path are two changes")]
     TwoChanges,
+    /// Loaders read the notes of a `PT_NOTE` up to `p_memsz` (glibc, elf/dl-prop.h), so what follows them decides.
+    #[error("a segment of notes has a p_memsz that is not its p_filesz: loaders read on behind the notes")]
+    NoteSize,
+    /// Loaders go by `PT_PHDR` (glibc, elf/dl-load.c), and read other bytes than those at `e_phoff`.
+    #[error("its PT_PHDR does not lead to its program header table, so that loaders read other bytes as one")]
+    ProgramHeaders,
     /// Asked to write a note into a file that has one.
     #[error("a resolution note is there already")]
     HasNote,

@@ -12,7 +12,7 @@ use object::elf;
 
 use super::append::{grow_table, is_free, new_segment};
 use super::draft::Draft;
-use super::free_space::{ends_the_file, has_no_bss, may_append, slack_behind};
+use super::free_space::{can_grow, ends_the_file, may_append, slack_behind};
 use super::head;
 use super::resolution_note::{TAIL, TAIL_AT};
 use super::{NoFit, Obstacle};
@@ -108,7 +108,7 @@ fn place(image: &Image<'_>, len: u64) -> Option<Place> {
         let at = end.checked_add(pad).filter(|at| at.0 % resolution::ALIGN == 0)?;
         let in_slack = slack_behind(image, index, growth).is_some_and(|slack| slack.len >= growth);
         let room = image.next_load_page(end_addr).is_none_or(|next| next.0.saturating_sub(end_addr.0) >= growth);
-        let at_end = has_no_bss(load) && room && ends_the_file(image, load);
+        let at_end = can_grow(load) && room && ends_the_file(image, load);
         let addr = end_addr.checked_add(pad)?;
         (in_slack || at_end).then_some(Place { segment: index, at, addr, growth })
     };

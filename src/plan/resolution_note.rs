@@ -13,10 +13,10 @@ use std::ops::Range;
 use object::elf;
 
 use super::draft::Draft;
-use super::free_space::{ends_the_file, has_no_bss, may_append, slack_behind, within};
+use super::free_space::{can_grow, ends_the_file, may_append, slack_behind, within};
 use super::new_note;
 use super::{Change, NoFit, NoteChange, NoteOutcome, Obstacle, Refusal, Step};
-use crate::elf::{FileOffset, Image, Section, Vaddr, overlap};
+use crate::elf::{FileOffset, Image, Note, Notes as Row, Section, Vaddr, overlap};
 use crate::resolution::{self, Found, Notes};
 
 /// The name that a section has without its note: a tail of [`resolution::SECTION`], so that it need not be written.
@@ -84,7 +84,10 @@ impl<'data> Opening<'data> {
             notes.any(|segment| overlap(&segment.file_range(), range))
                 || self.notes.found.iter().any(|note| overlap(&note.place.range, range))
         };
-        let bare = self.notes.sections.iter().filter_map(|index| image.sections.get(*index)?.file_range());
+        let bare = self.notes.sections.iter().filter_map(|index| {
+            let section = image.sections.get(*index).filter(|section| section.kind == elf::SHT_NOTE)?;
+            section.file_range().filter(|range| has_resolution_notes_alone(image, range))
+        });
         for range in bare.filter(|range| !is_shown(range)).collect::<Vec<_>>() {
             if check_own(image, &range, None).is_ok() {
                 draft.write_first(range.start, zeros(&range), Step::Fill, WHY);
@@ -163,6 +166,14 @@ fn zeros(range: &Range<FileOffset>) -> Vec<u8> {
     vec![0; usize::try_from(range.end.0.saturating_sub(range.start.0)).unwrap_or(0)]
 }
 
+/// Whether `range` is a row of resolution notes, whole, and of nothing else: a damaged header may say so of any table.
+fn has_resolution_notes_alone(image: &Image<'_>, range: &Range<FileOffset>) -> bool {
+    let bytes = image.bytes(range).unwrap_or_default();
+    let mut row = Row::new(&image.encoding, bytes, resolution::ALIGN);
+    let is_ours = |note: Note<'_>| note.owner == resolution::OWNER && note.kind == u64::from(resolution::KIND);
+    !bytes.is_empty() && row.by_ref().all(is_ours) && row.rest().is_empty()
+}
+
 /// The file without its notes, for the rungs; refused where a note shares bytes with something else.
 fn hidden<'data>(image: &Image<'data>, notes: &Notes) -> Result<Image<'data>, Refusal> {
     let mut segments = Vec::new();
@@ -236,7 +247,7 @@ fn room_for(draft: &Draft<'_, '_>, note: &Found, descriptor: &[u8]) -> Option<((
     if len <= old_len {
         return Some(((place.start, addr), (index, 0)));
     }
-    if !has_no_bss(load) {
+    if !can_grow(load) {
         return None;
     }
     let grown = draft.growth_of(index);

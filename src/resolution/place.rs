@@ -55,14 +55,16 @@ impl Notes {
     }
 
     /// The one note of a file in which nothing is out of the ordinary: alone in its `PT_NOTE`, and one section, if there
-    /// are any, that is just the note.
+    /// are any, that is just the note: `SHT_NOTE`, in memory.
     pub fn ordinary(&self, image: &Image<'_>) -> Option<&Found> {
         let [found] = self.found.as_slice() else { return None };
         let section = match self.sections.as_slice() {
             [] => image.sections.is_empty(),
             [index] => {
                 let section = image.sections.get(*index)?;
-                section.file_range().as_ref() == Some(&found.place.range)
+                section.kind == elf::SHT_NOTE
+                    && section.is_alloc()
+                    && section.file_range().as_ref() == Some(&found.place.range)
                     && image.segments.get(found.segment).is_some_and(|segment| segment.vaddr == section.addr)
             }
             _ => false,

@@ -103,6 +103,7 @@ fn check(original: &[u8], plan: &Plan<'_>) -> Result<(), String> {
     let new_notes = Notes::of(&planned, &after)?;
     check_header(&before, &after, plan)?;
     check_loads(&before, (&planned, &after), plan)?;
+    check_readable(&after, plan)?;
     check_other_segments((&before, &old_notes), (&after, &new_notes), plan)?;
     check_dynamic(&before, &after, plan)?;
     check_sections(&before, &old_notes, &after, plan)?;
@@ -265,6 +266,18 @@ fn check_loads(before: &Reading, (planned, after): (&Overlay<'_>, &Reading), pla
         return Err("a segment is gone".into());
     }
     Ok(())
+}
+
+/// What moves, loaders read: not from memory that can be executed only.
+fn check_readable(after: &Reading, plan: &Plan<'_>) -> Result<(), String> {
+    let is_readable = |addr: u64| {
+        let mut loads = after.loads().filter(|load| load.p_flags & program_header::PF_R != 0);
+        loads.any(|load| load.p_vaddr <= addr && addr - load.p_vaddr < load.p_memsz)
+    };
+    match plan.moves.iter().find(|table| !is_readable(table.addr.0)) {
+        Some(table) => Err(format!("the table at {:#x} moves to memory that cannot be read", table.from.start.0)),
+        None => Ok(()),
+    }
 }
 
 fn check_other_segments(

@@ -67,7 +67,7 @@ impl Notes {
             notes.any(|note| note.p_offset < range.end && range.start < note.p_offset.saturating_add(note.p_filesz))
         };
         let named = sections.iter().filter_map(|index| reading.sections.get(*index));
-        let ranges = named.filter(|section| section.sh_type != section_header::SHT_NOBITS);
+        let ranges = named.filter(|section| section.sh_type == section_header::SHT_NOTE);
         let ranges = ranges.map(|section| section.sh_offset..section.sh_offset.saturating_add(section.sh_size));
         let bare = ranges.filter(|range| !shown(range)).collect();
         Ok(Self { found, sections, bare, vacant })
@@ -101,7 +101,7 @@ impl Notes {
             reading.sections.iter().enumerate().any(|(index, section)| {
                 let end = section.sh_offset.saturating_add(section.sh_size);
                 !self.sections.contains(&index)
-                    && !matches!(section.sh_type, section_header::SHT_NOBITS | section_header::SHT_NULL)
+                    && reading.has_bytes(section)
                     && section.sh_offset < range.end
                     && range.start < end
             })
