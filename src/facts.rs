@@ -35,14 +35,25 @@ impl Facts {
     pub fn of(image: &Image<'_>, names: &DriverNames, depth: Option<Depth>) -> Self {
         Self {
             soname: image.soname().map(<[u8]>::to_vec),
-            needed: image.needed().map(<[u8]>::to_vec).collect(),
+            needed: to_measure(image.needed().map(<[u8]>::to_vec).collect()),
             search: image.search_paths(),
             broken_sections: image.sections.damage(),
             is_interrupted: false,
             note: resolution::find(image).descriptor(image).map(<[u8]>::to_vec),
             interpreter: image.interpreter().map(<[u8]>::to_vec),
             is_i386: image.machine == elf::EM_386,
-            detection: depth.map(|depth| detect(image, names, depth)).unwrap_or_default(),
+            detection: depth.map(|depth| detection(image, names, depth)).unwrap_or_default(),
         }
     }
+}
+
+fn detection(image: &Image<'_>, names: &DriverNames, depth: Depth) -> Detection {
+    let found = detect(image, names, depth);
+    Detection { evidence: to_measure(found.evidence), ..found }
+}
+
+/// A list that is kept for every file of a walk takes the room that it needs.
+fn to_measure<T>(mut list: Vec<T>) -> Vec<T> {
+    list.shrink_to_fit();
+    list
 }

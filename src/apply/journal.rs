@@ -26,7 +26,7 @@ use crate::elf::Image;
 use crate::plan::{Change, Content, Edit, NoteChange, Plan, plan};
 use crate::verify::check_plan;
 
-const MAGIC: [u8; 16] = *b"driver-runpath\x0b\x03";
+const MAGIC: [u8; 16] = *b"driver-runpath\x0b\x04";
 const BLOCK: usize = 4096;
 const HEADER: usize = 40;
 
@@ -524,7 +524,8 @@ fn decode_ranges(list: &[u8], old_len: u64) -> Option<Vec<(u64, Old)>> {
     Some(ranges)
 }
 
-/// FNV-1a: enough to tell a block that was written from bytes that happen to start with the magic.
+/// FNV-1a over words of 8 bytes: enough to tell a block that was written from bytes that happen to start with the magic.
 fn checksum(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+    let words = bytes.chunks_exact(8).map(|word| word.try_into().map_or(0, u64::from_le_bytes));
+    words.fold(0xcbf2_9ce4_8422_2325, |hash, word| (hash ^ word).wrapping_mul(0x0100_0000_01b3))
 }

@@ -132,8 +132,8 @@ fn check_descriptor(file: &File) -> Result<(), Error> {
 /// [`Error::Unwritten`]: the file has been put back to what it was. [`Error::HalfDone`]: that failed, too.
 pub(crate) fn put(file: &File, verified: &Verified<'_>, durability: Durability) -> Result<(), Error> {
     let plan = verified.plan();
-    let undo = undo(file, plan, durability).map_err(Error::io("cannot read"))?;
-    let done = reserve(file, plan, undo.old_len)
+    let (before, undo) = undo(file, plan, durability).map_err(Error::io("cannot read"))?;
+    let done = reserve(&before, plan)
         .and_then(|()| write_journal(file, &undo, plan, durability))
         .and_then(|()| write(file, plan))
         .and_then(|()| sync(file, durability))
@@ -145,9 +145,33 @@ pub(crate) fn put(file: &File, verified: &Verified<'_>, durability: Durability) 
     })
 }
 
-fn undo(file: &File, plan: &Plan<'_>, durability: Durability) -> io::Result<Undo> {
-    let old_len = file.metadata()?.len();
-    Undo::of(old_len, plan, durability, |range| read(file, range))
+/// The file before its edit. A small one is read at once: most files of a tree are small, and system calls are dear.
+struct Before<'f> {
+    file: &'f File,
+    len: u64,
+    whole: Option<Vec<u8>>,
+}
+
+impl<'f> Before<'f> {
+    fn of(file: &'f File) -> io::Result<Self> {
+        const SMALL: u64 = 1 << 16;
+        let len = file.metadata()?.len();
+        let whole = if len <= SMALL { Some(read(file, 0..len)?) } else { None };
+        Ok(Self { file, len, whole })
+    }
+
+    fn read(&self, range: Range<u64>) -> io::Result<Vec<u8>> {
+        let Some(whole) = &self.whole else { return read(self.file, range) };
+        let index = |at: u64| usize::try_from(at).unwrap_or(usize::MAX);
+        let bytes = whole.get(index(range.start)..index(range.end));
+        bytes.map(<[u8]>::to_vec).ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+    }
+}
+
+fn undo<'f>(file: &'f File, plan: &Plan<'_>, durability: Durability) -> io::Result<(Before<'f>, Undo)> {
+    let before = Before::of(file)?;
+    let undo = Undo::of(before.len, plan, durability, |range| before.read(range))?;
+    Ok((before, undo))
 }
 
 fn read(file: &File, range: Range<u64>) -> io::Result<Vec<u8>> {
@@ -200,17 +224,20 @@ fn sync(file: &File, durability: Durability) -> io::Result<()> {
 }
 
 /// Writes the pages of all stores once with their own bytes: where one is a hole, the disk must have room for it now.
-fn reserve(file: &File, plan: &Plan<'_>, old_len: u64) -> io::Result<()> {
+fn reserve(before: &Before<'_>, plan: &Plan<'_>) -> io::Result<()> {
     let stores = plan.edits.iter().filter(|edit| edit.step == Step::Store);
     let pages: BTreeSet<u64> =
         stores.flat_map(|edit| [edit.at.0 / PAGE, edit.range().end.0.saturating_sub(1) / PAGE]).collect();
-    let mut buffer = vec![0; PAGE as usize];
-    for page in pages {
-        let at = page.saturating_mul(PAGE);
-        let len = usize::try_from(old_len.saturating_sub(at).min(PAGE)).unwrap_or(0);
-        let Some(window) = buffer.get_mut(..len).filter(|window| !window.is_empty()) else { continue };
-        file.read_exact_at(window, at)?;
-        file.write_all_at(window, at)?;
+    let mut pages = pages.into_iter().peekable();
+    while let Some(first) = pages.next() {
+        let mut end = first.saturating_add(1);
+        while pages.next_if_eq(&end).is_some() {
+            end = end.saturating_add(1);
+        }
+        let window = first.saturating_mul(PAGE)..end.saturating_mul(PAGE).min(before.len);
+        if !window.is_empty() {
+            before.file.write_all_at(&before.read(window.clone())?, window.start)?;
+        }
     }
     Ok(())
 }

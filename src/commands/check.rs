@@ -309,7 +309,7 @@ fn judge_survey(
         });
         let verdict = with_note(verdict(&facts, path, names, driver_dirs), note.as_ref());
         let search_path = facts.search.effective().map(|(tag, path)| (tag, path.to_vec()));
-        let Facts { mut detection, broken_sections, is_interrupted, .. } = facts;
+        let Facts { mut detection, broken_sections, is_interrupted, .. } = *facts;
         detection.warnings.extend(is_interrupted.then(|| INTERRUPTED.to_owned()));
         let Beside { openers, stubs } = beside;
         Judged { verdict, search_path, note, stubs, detection, broken_sections, driver_dir, openers }

@@ -317,7 +317,7 @@ pub fn fix(paths: &[PathBuf], options: &Options) -> Report {
     let depth = (!options.all).then_some(options.depth);
     let Walked { files, problems, others } = scan(paths, &options.exclude, &options.names, depth, &options.watch);
     let tree = tree_of(&files);
-    let facts = || files.iter().filter_map(|found| found.seen.as_ref().ok()?.as_ref().ok());
+    let facts = || files.iter().filter_map(|found| found.seen.as_ref().ok()?.as_deref().ok());
     let taken: Vec<&Facts> = facts().filter(|facts| options.takes(facts)).collect();
     options.watch.will_edit(facts().filter(|facts| options.aim(facts) != Aim::Nothing).count() as u64);
     let dirs: BTreeSet<&[u8]> = taken.iter().map(|facts| options.driver_dirs.of(facts.is_i386)).collect();
@@ -330,8 +330,8 @@ pub fn fix(paths: &[PathBuf], options: &Options) -> Report {
     let files = files.into_iter().zip(outcomes).map(|(found, outcome)| {
         let is_dynamic = matches!(found.seen, Ok(Ok(_)));
         let (facts, (outcome, taken_back)) = match (found.seen, outcome) {
-            (Err(error), _) => (Facts::default(), (Outcome::Failed(error), false)),
-            (Ok(Err(reason)), _) => (Facts::default(), (Outcome::NotCandidate(reason), false)),
+            (Err(error), _) => (Box::default(), (Outcome::Failed(error), false)),
+            (Ok(Err(reason)), _) => (Box::default(), (Outcome::NotCandidate(reason), false)),
             (Ok(Ok(facts)), outcome) => (facts, outcome.unwrap_or((Outcome::NotALoader, false))),
         };
         let orphaned = match &outcome {
@@ -340,7 +340,7 @@ pub fn fix(paths: &[PathBuf], options: &Options) -> Report {
             }
             _ => None,
         };
-        let Facts { mut detection, broken_sections, is_interrupted, .. } = facts;
+        let Facts { mut detection, broken_sections, is_interrupted, .. } = *facts;
         detection.warnings.extend(orphaned);
         let told = if taken_back { Some(TAKEN_BACK) } else { is_interrupted.then_some(INTERRUPTED) };
         detection.warnings.extend(told.map(str::to_owned));
@@ -364,8 +364,8 @@ pub fn fix(paths: &[PathBuf], options: &Options) -> Report {
     }
 }
 
-/// The facts of one file, or why it has none.
-pub(crate) type Scanned = Result<Result<Facts, NotCandidate>, Error>;
+/// The facts of one file, or why it has none. In a box: a walk keeps them in a table that doubles as it grows.
+pub(crate) type Scanned = Result<Result<Box<Facts>, NotCandidate>, Error>;
 
 pub(crate) const INTERRUPTED: &str = "a run was killed while it edited this file, which loads all the same; \
                            \"fix\" on it takes that edit back and starts anew";
@@ -381,7 +381,7 @@ pub(crate) fn scan(
 ) -> Walked<Scanned> {
     let facts = |source: &Source| -> Scanned {
         let image = ParseError::apart(Image::parse(source.bytes()))?;
-        let mut facts = image.map(|image| Facts::of(&image, names, depth));
+        let mut facts = image.map(|image| Box::new(Facts::of(&image, names, depth)));
         if let Ok(facts) = &mut facts {
             facts.is_interrupted = source.interrupted()?.is_some();
         }
@@ -403,7 +403,7 @@ pub(crate) fn scan(
 
 /// Who needs whom among the files of a scan.
 pub(crate) fn tree_of(files: &[Found<Scanned>]) -> Tree<'_> {
-    Tree::new(files.iter().filter_map(|found| Some((found.path.as_path(), found.seen.as_ref().ok()?.as_ref().ok()?))))
+    Tree::new(files.iter().filter_map(|found| Some((found.path.as_path(), found.seen.as_ref().ok()?.as_deref().ok()?))))
 }
 
 /// What a first `DT_RUNPATH` of a file that was named by itself can end.
