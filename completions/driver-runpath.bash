@@ -212,7 +212,7 @@ _driver__runpath() {
             return 0
             ;;
         driver__runpath__subcmd__check)
-            opts="-q -v -h -V --driver-link --driver-lib --group --exclude --skip-damaged --quiet --verbose --no-stubs --failing --json --color --help --version"
+            opts="-q -v -h -V --driver-link --driver-lib --group --exclude --skip-damaged --quiet --verbose --json --no-stubs --failing --color --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -302,7 +302,7 @@ _driver__runpath() {
             return 0
             ;;
         driver__runpath__subcmd__fix)
-            opts="-q -v -n -h -V --driver-link --driver-lib --group --exclude --skip-damaged --quiet --verbose --dry-run --all --drop-stubs --prepend --allow-relative --force-rpath --force-runpath --sync --break-links --json --color --help --version"
+            opts="-q -v -n -h -V --driver-link --driver-lib --group --exclude --skip-damaged --quiet --verbose --json --dry-run --all --drop-stubs --prepend --allow-relative --force-rpath --force-runpath --sync --break-links --color --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

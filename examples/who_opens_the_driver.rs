@@ -21,7 +21,7 @@ fn main() -> ExitCode {
         let run = scope.spawn(|| check(&trees, &options));
         while !run.is_finished() {
             std::thread::sleep(Duration::from_millis(20));
-            eprint!("\r{} files looked at", options.watch.looked_at());
+            eprint!("\r{} files scanned", options.watch.scanned());
         }
         eprintln!();
         run.join()

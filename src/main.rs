@@ -33,11 +33,11 @@ use cli::arguments::{Relative, Takes, all_there, directory, driver_dirs, is_stdo
 use cli::audit::Audit;
 use cli::gpu_code::GpuCode;
 use cli::options::{
-    damaged, depth, durability, exclude, force, mending, names, new_path, presentation, presentation_of, protection,
-    screen, warn_of_unused,
+    depth, durability, exclude, force, mending, names, new_path, presentation, protection, screen, warn_of_unused,
 };
 use cli::progress::Progress;
 use cli::runpath::Action;
+use cli::trees::TreeOptions;
 use cli::{Check, Cli, Color, Command, Explain, Fix, kept};
 
 fn main() -> ExitCode {
@@ -72,7 +72,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// The command line. A mistake ends the run, with what was meant where that can be told.
+/// The command line. A mistake ends the run, with what was meant where that is known.
 fn parsed() -> Cli {
     Cli::try_parse().unwrap_or_else(|error| {
         let words: Vec<OsString> = std::env::args_os().skip(1).take(2).collect();
@@ -105,40 +105,37 @@ fn run_fix(command: Fix, color: Color) -> anyhow::Result<Status> {
     (options.prepend, options.force) = (prepend, force);
     (options.all, options.dry_run) = (command.all, command.dry_run);
     options.stubs = if command.drop_stubs { Stubs::Drop } else { Stubs::Stay };
-    options.depth = depth(&selection, command.json, screen(color));
+    options.depth = depth(&selection.tree, screen(color));
     options.durability = durability(command.sync);
-    options.exclude = exclude(&selection.exclude)?;
+    options.exclude = exclude(&selection.tree.exclude)?;
     options.protection = protection(command.break_links);
     let report = {
         let _progress = Progress::start(&options.watch);
         fix(&selection.paths, &options)
     };
-    let presentation = presentation(&selection, color);
+    let presentation = presentation(&selection.tree, screen(color));
     warn_of_unused(&options.exclude, &selection.paths, presentation.verbosity);
-    let told = || {
-        let (mut out, mut errors) = outputs();
-        if command.json {
-            writeln!(out, "{}", fix_json(&report, damaged(&selection))?)?;
-        } else {
-            fix_text(&report, &presentation, &mut out, &mut errors)?;
-        }
-        Ok(out.flush()?)
-    };
-    ended(told(), report.status(damaged(&selection)))
+    let damaged = presentation.damaged;
+    show(
+        &selection.tree,
+        report.status(damaged),
+        || fix_json(&report, damaged),
+        |mut out, mut errors| fix_text(&report, &presentation, &mut out, &mut errors),
+    )
 }
 
 fn run_check(command: Check, color: Color) -> anyhow::Result<Status> {
     let selection = command.selection;
     let mut options = check::Options::default();
     options.names = names(&selection.names);
-    options.exclude = exclude(&selection.exclude)?;
+    options.exclude = exclude(&selection.tree.exclude)?;
     options.driver_dirs = driver_dirs(selection.driver_link.clone(), &options.names)?;
     options.stubs = if command.no_stubs { StubRule::Forbidden } else { StubRule::Noted };
     let report = {
         let _progress = Progress::start(&options.watch);
         check(&selection.paths, &options)
     };
-    let presentation = presentation(&selection, color);
+    let presentation = presentation(&selection.tree, screen(color));
     let stubs: &[&str] = if command.no_stubs { &["--drop-stubs"] } else { &[] };
     let commands = Mending {
         in_place: mending(&selection, stubs),
@@ -146,24 +143,35 @@ fn run_check(command: Check, color: Color) -> anyhow::Result<Status> {
     };
     let view = if command.failing { CheckView::Failing } else { CheckView::All };
     warn_of_unused(&options.exclude, &selection.paths, presentation.verbosity);
-    let told = || {
+    let damaged = presentation.damaged;
+    show(
+        &selection.tree,
+        report.status(damaged),
+        || check_json(&report, damaged),
+        |mut out, mut errors| check_text(&report, &commands, view, &presentation, &mut out, &mut errors),
+    )
+}
+
+/// Prints a report, as JSON or as text for `out` and for standard error. `status` is that of the work, which is done
+/// whatever becomes of the report.
+fn show(
+    tree: &TreeOptions,
+    status: Status,
+    json: impl FnOnce() -> serde_json::Result<String>,
+    text: impl FnOnce(&mut dyn Write, &mut dyn Write) -> io::Result<()>,
+) -> anyhow::Result<Status> {
+    let print = || {
         let (mut out, mut errors) = outputs();
-        if command.json {
-            writeln!(out, "{}", check_json(&report, damaged(&selection))?)?;
-        } else {
-            check_text(&report, &commands, view, &presentation, &mut out, &mut errors)?;
+        match tree.json {
+            true => writeln!(out, "{}", json()?)?,
+            false => text(&mut out, &mut errors)?,
         }
         Ok(out.flush()?)
     };
-    ended(told(), report.status(damaged(&selection)))
-}
-
-/// The status of work that is done, whatever became of the report.
-fn ended(told: anyhow::Result<()>, status: Status) -> anyhow::Result<Status> {
-    match told {
+    match print() {
         // A closed pipe is not an error to report.
         Err(error) if is_closed_pipe(&error) => Ok(status),
-        told => told.map(|()| status).context("the work is done, but the report cannot be written"),
+        printed => printed.map(|()| status).context("the work is done, but the report cannot be written"),
     }
 }
 
@@ -216,7 +224,7 @@ fn run_audit(command: Audit, color: Color) -> anyhow::Result<Status> {
     let pattern = |text: &String| glob::Pattern::new(text).map_err(|why| anyhow!("--ignore {text}: {why}"));
     let names = names(&command.names);
     let options = audit::Options {
-        exclude: exclude(&command.telling.exclude)?,
+        exclude: exclude(&command.tree.exclude)?,
         driver_dirs: driver_dirs(command.driver_link, &names)?,
         ignore: command.ignore.iter().map(pattern).collect::<anyhow::Result<_>>()?,
         expect: command.expect,
@@ -231,41 +239,43 @@ fn run_audit(command: Audit, color: Color) -> anyhow::Result<Status> {
         names: if command.missing { Told::Missing } else { Told::All },
         rigour: if command.strict { Rigour::Strict } else { Rigour::Lax },
     };
-    let presentation = presentation_of(&command.telling);
+    let presentation = presentation(&command.tree, None);
     let damaged = presentation.damaged;
     warn_of_unused(&options.exclude, &command.paths, presentation.verbosity);
-    let (out, mut errors) = outputs();
-    let mut out = Folded::new(screen(color).filter(|_| !command.telling.json), out);
-    if command.telling.json {
-        writeln!(out, "{}", audit_json(&report, view, damaged)?)?;
-    } else {
-        audit_text(&report, view, &presentation, &mut out, &mut errors)?;
-    }
-    out.flush()?;
-    Ok(report.status(damaged, view))
+    show(
+        &command.tree,
+        report.status(damaged, view),
+        || audit_json(&report, view, damaged),
+        |out, mut errors| {
+            let mut out = Folded::new(screen(color), out);
+            audit_text(&report, view, &presentation, &mut out, &mut errors)?;
+            out.flush()
+        },
+    )
 }
 
 fn run_gpu_code(command: GpuCode, color: Color) -> anyhow::Result<Status> {
     let required: Result<Vec<Requirement>, String> = command.require.iter().map(|wish| wish.parse()).collect();
     let required = required.map_err(|why| anyhow!("--require {why}"))?;
-    let exclude = exclude(&command.telling.exclude)?;
+    let exclude = exclude(&command.tree.exclude)?;
     let watch = Arc::default();
     let report = {
         let _progress = Progress::start(&watch);
         gpu_code::scan(&command.paths, &exclude, &required, &watch)
     };
-    let presentation = presentation_of(&command.telling);
+    let presentation = presentation(&command.tree, None);
     let damaged = presentation.damaged;
     warn_of_unused(&exclude, &command.paths, presentation.verbosity);
-    let (out, mut errors) = outputs();
-    let mut out = Folded::new(screen(color).filter(|_| !command.telling.json), out);
-    if command.telling.json {
-        writeln!(out, "{}", gpu_code_json(&report, damaged)?)?;
-    } else {
-        gpu_code_text(&report, &presentation, &mut out, &mut errors)?;
-    }
-    out.flush()?;
-    Ok(report.status(damaged))
+    show(
+        &command.tree,
+        report.status(damaged),
+        || gpu_code_json(&report, damaged),
+        |out, mut errors| {
+            let mut out = Folded::new(screen(color), out);
+            gpu_code_text(&report, &presentation, &mut out, &mut errors)?;
+            out.flush()
+        },
+    )
 }
 
 fn outputs() -> (impl Write, impl Write) {

@@ -19,7 +19,7 @@ use crate::Error;
 pub use crate::apply::Durability;
 use crate::apply::directories::{holds_library, holds_needed_library};
 pub use crate::apply::links::{HardLinks, Protection};
-use crate::apply::links::{Way, cannot_create, check_possible, copy_as, copy_beside, give_name, give_other_names};
+use crate::apply::links::{Method, cannot_create, check_possible, copy_as, copy_beside, give_name, give_other_names};
 use crate::apply::lock::PATIENCE;
 use crate::apply::place::{Destination, Name, Place};
 use crate::apply::privileges::Privileges;
@@ -297,7 +297,7 @@ impl Editor {
         Ok(Proposal { old, new, changes })
     }
 
-    /// What [`Self::commit`] would do with the file itself, as far as can be told without writing.
+    /// What [`Self::commit`] would do with the file itself, as far as is known without writing.
     ///
     /// # Errors
     /// As [`Self::commit`].
@@ -307,14 +307,14 @@ impl Editor {
 
     /// The same with another file as target.
     pub(crate) fn foresee(&self, changes: &[Change], target: Target<'_>) -> Result<Done, Error> {
-        let Prepared { plan, way } = self.prepare(changes, target)?;
+        let Prepared { plan, method } = self.prepare(changes, target)?;
         if target == Target::Itself && (plan.is_some() || self.is_interrupted()) {
-            check_possible(way, &self.source, &self.name)?;
+            check_possible(method, &self.source, &self.name)?;
         }
         Ok(Done {
             edited: plan.as_ref().map(Edited::by),
             taken_back: self.is_interrupted(),
-            link_broken: plan.is_some() && way == Way::Copy,
+            link_broken: plan.is_some() && method == Method::Copy,
         })
     }
 
@@ -325,13 +325,13 @@ impl Editor {
     /// [`Error`], and the file is as it was: what is refused is refused before the first byte is written.
     /// [`Error::Changed`] where somebody has written to the file since it was opened.
     pub fn commit(self, changes: &[Change], target: Target<'_>) -> Result<Done, Error> {
-        let Prepared { plan, way } = self.prepare(changes, target)?;
+        let Prepared { plan, method } = self.prepare(changes, target)?;
         let edited = plan.as_ref().map(Edited::by);
         let mut done = Done { edited, taken_back: false, link_broken: false };
         match target {
             Target::Output(path) if !self.is_at(path) => self.output(path, changes)?,
             _ if edited.is_none() && !self.is_interrupted() => {}
-            _ if way == Way::Copy => {
+            _ if method == Method::Copy => {
                 done.link_broken = true;
                 self.replace(changes)?;
             }
@@ -346,27 +346,27 @@ impl Editor {
 
     /// All that can be refused, before anything is written.
     fn prepare(&self, changes: &[Change], target: Target<'_>) -> Result<Prepared<'_>, Error> {
-        let mut way = Way::InPlace;
+        let mut method = Method::InPlace;
         let mut plan = None;
         if let [first, later @ ..] = changes {
             let image = self.image()?;
             changes.iter().try_for_each(|change| self.check_candidate(&image, change))?;
-            way = self.way(target)?;
+            method = self.method(target)?;
             plan = Some(planned(&image, first)?);
             if !later.is_empty() {
                 changed_bytes(self.bytes(), changes)?;
             }
         } else if self.is_interrupted() {
-            way = self.way(target)?;
+            method = self.method(target)?;
         }
         self.source.check_whole()?;
-        Ok(Prepared { plan, way })
+        Ok(Prepared { plan, method })
     }
 
-    fn way(&self, target: Target<'_>) -> Result<Way, Error> {
+    fn method(&self, target: Target<'_>) -> Result<Method, Error> {
         match target {
-            Target::Output(path) if !self.is_at(path) => Ok(Way::InPlace),
-            _ => self.options.protection.way(&self.source, &self.others),
+            Target::Output(path) if !self.is_at(path) => Ok(Method::InPlace),
+            _ => self.options.protection.method(&self.source, &self.others),
         }
     }
 
@@ -451,7 +451,7 @@ impl Editor {
 struct Prepared<'data> {
     /// The first change, for the file as it is.
     plan: Option<Verified<'data>>,
-    way: Way,
+    method: Method,
 }
 
 fn planned<'data>(image: &Image<'data>, change: &Change) -> Result<Verified<'data>, Error> {

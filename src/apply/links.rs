@@ -79,7 +79,7 @@ impl Protection {
 
 /// How a file may be changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Way {
+pub(crate) enum Method {
     /// In place.
     InPlace,
     /// By a patched copy that takes the name.
@@ -91,7 +91,7 @@ impl Protection {
     ///
     /// # Errors
     /// [`Error::InStore`], [`Error::Linked`] where it may not.
-    pub(crate) fn way(&self, source: &Source, others: &[Place]) -> Result<Way, Error> {
+    pub(crate) fn method(&self, source: &Source, others: &[Place]) -> Result<Method, Error> {
         let in_store =
             self.store.as_ref().is_some_and(|store| source.real_path().is_some_and(|real| real.starts_with(store)));
         if in_store {
@@ -99,7 +99,7 @@ impl Protection {
             return Err(Error::InStore);
         }
         if self.links == HardLinks::ChangeAll {
-            return Ok(Way::InPlace);
+            return Ok(Method::InPlace);
         }
         let elsewhere = match source.links {
             0 | 1 => 0,
@@ -111,25 +111,25 @@ impl Protection {
             }
         };
         if elsewhere > 0 {
-            return if self.links == HardLinks::Break { Ok(Way::Copy) } else { Err(Error::Linked(elsewhere)) };
+            return if self.links == HardLinks::Break { Ok(Method::Copy) } else { Err(Error::Linked(elsewhere)) };
         }
         if source.links > 1 && is_on_overlay(source.file()) {
             // Written to, a file of a lower layer loses its other names to the file as it was.
-            return Ok(Way::Copy);
+            return Ok(Method::Copy);
         }
         // A running program keeps the old file; the name gets the new one.
-        Ok(if self.links == HardLinks::Break && source.is_running() { Way::Copy } else { Way::InPlace })
+        Ok(if self.links == HardLinks::Break && source.is_running() { Method::Copy } else { Method::InPlace })
     }
 }
 
-/// Whether a file could be changed this `way`, as far as can be told without writing.
+/// Whether a file could be changed by this `method`, as far as is known without writing.
 ///
 /// # Errors
 /// Why not, as the edit would say it.
-pub(crate) fn check_possible(way: Way, source: &Source, name: &Name) -> Result<(), Error> {
-    match way {
-        Way::InPlace => source.check_writable(),
-        Way::Copy => {
+pub(crate) fn check_possible(method: Method, source: &Source, name: &Name) -> Result<(), Error> {
+    match method {
+        Method::InPlace => source.check_writable(),
+        Method::Copy => {
             let directory = name.directory_path();
             let allowed = rustix::fs::access(directory, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK);
             allowed.map_err(|error| cannot_create(error.into()))

@@ -21,7 +21,7 @@ use rustix::fs::OFlags;
 
 use crate::Error;
 use crate::apply::journal::Undo;
-use crate::apply::links::{Protection, Way};
+use crate::apply::links::{Method, Protection};
 use crate::apply::lock::{PATIENCE, lock};
 use crate::apply::map::{EditMap, pages_lost};
 use crate::apply::privileges::Privileges;
@@ -104,7 +104,7 @@ impl Verified<'_> {
             if source.interrupted()?.is_some() {
                 return Err(Error::Interrupted);
             }
-            if Protection::default().way(&source, &[])? == Way::Copy {
+            if Protection::default().method(&source, &[])? == Method::Copy {
                 return Err(Error::Linked(source.links.saturating_sub(1)));
             }
             source.check_whole()?;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::Names;
-use super::telling::Telling;
+use super::trees::TreeOptions;
 
 /// Shown behind the options.
 pub const EXAMPLES: &str = "\
@@ -51,5 +51,5 @@ pub struct Audit {
 
     #[command(flatten)]
     #[allow(missing_docs)]
-    pub telling: Telling,
+    pub tree: TreeOptions,
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::telling::Telling;
+use super::trees::TreeOptions;
 
 /// Shown behind the options.
 pub const EXAMPLES: &str = "\
@@ -31,5 +31,5 @@ pub struct GpuCode {
 
     #[command(flatten)]
     #[allow(missing_docs)]
-    pub telling: Telling,
+    pub tree: TreeOptions,
 }

@@ -7,12 +7,14 @@ pub mod kept;
 pub mod options;
 pub mod progress;
 pub mod runpath;
-pub mod telling;
+pub mod trees;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use trees::TreeOptions;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -135,7 +137,7 @@ pub enum Command {
     Explain(Explain),
     /// Say which libraries files likely open, and whether the loader would find them. Changes and runs nothing.
     ///
-    /// Exit status: 0, told; 1, with --strict, something else is missing than what is expected to be; 2, an error.
+    /// Exit status: 0, done; 1, with --strict, something else is missing than what is expected to be; 2, an error.
     #[command(after_help = audit::EXAMPLES)]
     Audit(audit::Audit),
     /// Say which GPUs each file carries code for, which all files run on, and which hold them back. Changes nothing.
@@ -194,22 +196,9 @@ pub struct Selection {
     #[allow(missing_docs)]
     pub names: Names,
 
-    /// Pass over what matches, in directories: a name, or with a slash a path, from PATH on, as it is printed, or
-    /// absolute.
-    #[arg(long, value_name = "GLOB")]
-    pub exclude: Vec<String>,
-
-    /// A damaged ELF file found in a directory is worth a warning, not an error.
-    #[arg(long)]
-    pub skip_damaged: bool,
-
-    /// Say less: no lines for single files; twice: errors alone.
-    #[arg(short, long, action = clap::ArgAction::Count)]
-    pub quiet: u8,
-
-    /// Say more: a line for every ELF file.
-    #[arg(short, long, conflicts_with = "quiet")]
-    pub verbose: bool,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub tree: TreeOptions,
 }
 
 /// Which names are driver libraries, beside those known.
@@ -274,10 +263,6 @@ pub struct Fix {
     /// Replace a file that has hard links elsewhere, as in a cache of uv or conda, or that runs, by a patched copy.
     #[arg(long)]
     pub break_links: bool,
-
-    /// Print one JSON document.
-    #[arg(long)]
-    pub json: bool,
 }
 
 /// Options of `check`.
@@ -295,10 +280,6 @@ pub struct Check {
     /// Say something of those files alone that are not as they should be.
     #[arg(long)]
     pub failing: bool,
-
-    /// Print one JSON document.
-    #[arg(long)]
-    pub json: bool,
 }
 
 /// Options of `explain`.

@@ -13,13 +13,8 @@ use driver_runpath::report::{Damaged, Presentation, Screen, Verbosity, printable
 use driver_runpath::walk::Exclude;
 
 use super::arguments::{Relative, none_relative, quoted, search_path};
-use super::telling::Telling;
+use super::trees::TreeOptions;
 use super::{Color, Group, Names, Selection};
-
-pub fn presentation_of(telling: &Telling) -> Presentation {
-    let damaged = if telling.skip_damaged { Damaged::Skip } else { Damaged::Fail };
-    Presentation { verbosity: verbosity(telling.verbose, telling.quiet), damaged, screen: None }
-}
 
 pub fn names(wanted: &Names) -> DriverNames {
     let names = DriverNames::new(wanted.driver_libs.clone());
@@ -47,19 +42,16 @@ pub fn warn_of_unused(exclude: &Exclude, paths: &[PathBuf], verbosity: Verbosity
     }
 }
 
-pub fn presentation(selection: &Selection, color: Color) -> Presentation {
-    Presentation {
-        verbosity: verbosity(selection.verbose, selection.quiet),
-        damaged: damaged(selection),
-        screen: screen(color),
-    }
+pub fn presentation(tree: &TreeOptions, screen: Option<Screen>) -> Presentation {
+    let damaged = if tree.skip_damaged { Damaged::Skip } else { Damaged::Fail };
+    Presentation { verbosity: verbosity(tree), damaged, screen }
 }
 
 /// As much evidence as the report shows: what it shows is worth the time that it takes, and a person wants the best
 /// reason, not the first one.
-pub fn depth(selection: &Selection, json: bool, screen: Option<Screen>) -> Depth {
-    match verbosity(selection.verbose, selection.quiet) {
-        _ if json => Depth::FirstName,
+pub fn depth(tree: &TreeOptions, screen: Option<Screen>) -> Depth {
+    match verbosity(tree) {
+        _ if tree.json => Depth::FirstName,
         Verbosity::All if screen.is_none() => Depth::FirstName,
         Verbosity::All => Depth::All,
         Verbosity::Lines if screen.is_some() => Depth::All,
@@ -86,7 +78,8 @@ pub fn screen(color: Color) -> Option<Screen> {
 
 /// The command that mends what `check` of the same selection found, as a shell reads it.
 pub fn mending(selection: &Selection, options: &[&str]) -> String {
-    let Selection { paths, driver_link, names, exclude, skip_damaged, quiet: _, verbose: _ } = selection;
+    let Selection { paths, driver_link, names, tree } = selection;
+    let TreeOptions { exclude, skip_damaged, quiet: _, verbose: _, json: _ } = tree;
     let Names { driver_libs, groups } = names;
     let mut words: Vec<OsString> = ["driver-runpath", "fix"].iter().chain(options).map(OsString::from).collect();
     let mut option = |name: &str, value: &OsStr| words.extend([OsString::from(name), value.to_owned()]);
@@ -101,12 +94,8 @@ pub fn mending(selection: &Selection, options: &[&str]) -> String {
     words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ")
 }
 
-pub fn damaged(selection: &Selection) -> Damaged {
-    if selection.skip_damaged { Damaged::Skip } else { Damaged::Fail }
-}
-
-pub fn verbosity(verbose: bool, quiet: u8) -> Verbosity {
-    match (verbose, quiet) {
+fn verbosity(tree: &TreeOptions) -> Verbosity {
+    match (tree.verbose, tree.quiet) {
         (true, _) => Verbosity::All,
         (false, 0) => Verbosity::Lines,
         (false, 1) => Verbosity::Summary,

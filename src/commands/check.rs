@@ -253,7 +253,7 @@ impl Judged {
 
 fn refusal(found: &Found<Scanned>, protection: &Protection) -> Option<Error> {
     let source = found.place().look_up().ok()?.source().ok()??;
-    protection.way(&source, &found.other_names()).err()
+    protection.method(&source, &found.other_names()).err()
 }
 
 fn loading(file: &Checked) -> Option<Loading<'_>> {

@@ -179,7 +179,7 @@ pub fn explain(path: &Path, options: &Options) -> Result<Explanation, (PathBuf, 
         return Ok(Explanation { path: name, header: None, gpu_code, subject: Err(NotCandidate::NotElf) });
     };
     let header = Header::read(source.bytes());
-    // What cannot be read is told of the file itself.
+    // What cannot be read is reported for the file itself.
     let gpu_code = gpu_code::read(source.bytes()).unwrap_or_default();
     let image = match ParseError::apart(Image::parse(source.bytes())).map_err(Error::Malformed).map_err(of(path))? {
         Ok(image) => image,

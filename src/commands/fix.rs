@@ -342,8 +342,8 @@ pub fn fix(paths: &[PathBuf], options: &Options) -> Report {
         };
         let Facts { mut detection, broken_sections, is_interrupted, .. } = *facts;
         detection.warnings.extend(orphaned);
-        let told = if taken_back { Some(TAKEN_BACK) } else { is_interrupted.then_some(INTERRUPTED) };
-        detection.warnings.extend(told.map(str::to_owned));
+        let notice = if taken_back { Some(TAKEN_BACK) } else { is_interrupted.then_some(INTERRUPTED) };
+        detection.warnings.extend(notice.map(str::to_owned));
         let is_taken = match &outcome {
             Outcome::Changed(_) | Outcome::AlreadyRight => true,
             // What could not be looked at has no evidence.
@@ -371,7 +371,7 @@ pub(crate) const INTERRUPTED: &str = "a run was killed while it edited this file
                            \"fix\" on it takes that edit back and starts anew";
 pub(crate) const TAKEN_BACK: &str = "took back the edit of a run that was killed";
 
-/// Walks `paths` and reads the facts of every ELF file; `watch` is told.
+/// Walks `paths` and reads the facts of every ELF file; `watch` counts them.
 pub(crate) fn scan(
     paths: &[PathBuf],
     exclude: &Exclude,
@@ -389,7 +389,7 @@ pub(crate) fn scan(
         Ok(facts)
     };
     walk(paths, exclude, |path, source| {
-        watch.looks_at(path);
+        watch.scans(path);
         match facts(&source) {
             // Another run may be in the middle of an edit: once more, when it is done.
             Err(error @ (Error::Malformed(_) | Error::Changed)) => match source.locked(PATIENCE) {

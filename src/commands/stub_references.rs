@@ -84,7 +84,7 @@ pub fn scan(paths: &[PathBuf], exclude: &Exclude) -> (Vec<Reference>, Vec<(PathB
     (references, problems)
 }
 
-/// Calls `look` for each symbolic link at and below `path` with what it says. What cannot be read, the walk has told.
+/// Calls `look` for each symbolic link at and below `path` with what it says. What cannot be read, the walk has reported.
 fn links(root: &Path, path: &Path, exclude: &Exclude, look: &mut impl FnMut(&Path, &[u8])) {
     let Ok(stat) = path.symlink_metadata() else { return };
     if stat.is_symlink() {

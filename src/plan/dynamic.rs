@@ -106,7 +106,7 @@ pub(super) fn copy_len(image: &Image<'_>) -> u64 {
 pub(super) fn is_detached(image: &Image<'_>) -> bool {
     let Some(place) = image.segments.get(image.dynamic.segment) else { return false };
     let addresses = place.addresses();
-    let home = segment_of_strings(image).is_some_and(|(_, load)| {
+    let beside_strings = segment_of_strings(image).is_some_and(|(_, load)| {
         load.has(elf::PF_W)
             && !load.has(elf::PF_X)
             && within(&addresses, &load.file_addresses())
@@ -119,5 +119,5 @@ pub(super) fn is_detached(image: &Image<'_>) -> bool {
         let range = image.file_range_of(Vaddr(addr), u64::from(word))?;
         image.encoding.value(image.bytes(&range)?, word)
     });
-    home && !is_protected && got != Some(addresses.start.0)
+    beside_strings && !is_protected && got != Some(addresses.start.0)
 }

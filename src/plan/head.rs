@@ -137,12 +137,12 @@ fn choose(
     loop {
         let next = rest.peek().map(|block| block.range.start);
         let room_end = next.unwrap_or(until);
-        let home_end = match &stay {
-            Some(block) => home(block, needed_end).and_then(|at| at.checked_add(block.len())),
+        let stay_end = match &stay {
+            Some(block) => new_place(block, needed_end).and_then(|at| at.checked_add(block.len())),
             None => Some(needed_end),
         };
-        let near_enough = stay.is_none() || home_end.is_some_and(|end| end.0 <= FIRST_PAGE);
-        let enough = home_end.filter(|end| near_enough && *end <= room_end);
+        let near_enough = stay.is_none() || stay_end.is_some_and(|end| end.0 <= FIRST_PAGE);
+        let enough = stay_end.filter(|end| near_enough && *end <= room_end);
         // What is written over must be padding; .dynstr may have left bytes behind it at an earlier run.
         let written_end = enough.unwrap_or(room_end).max(unclaimed_from);
         if !image.bytes(&(unclaimed_from..written_end)).is_some_and(is_padding) {
@@ -173,13 +173,13 @@ fn is_padding(bytes: &[u8]) -> bool {
 }
 
 /// Where a block that stays in the first page goes: right behind the longer table.
-fn home(block: &Block, needed_end: FileOffset) -> Option<FileOffset> {
+fn new_place(block: &Block, needed_end: FileOffset) -> Option<FileOffset> {
     needed_end.checked_round_up(block.align)
 }
 
 /// The place of the block that stays in the first page.
 fn stay_in_head(block: Block, first: &Segment, needed_end: FileOffset) -> Result<(Block, (FileOffset, Vaddr)), NoFit> {
-    let place = home(&block, needed_end)
+    let place = new_place(&block, needed_end)
         .and_then(|at| Some((at, first.vaddr.checked_add(at.checked_since(first.offset)?)?)))
         .ok_or_else(|| NoFit::of(Obstacle::Field, "file offset past 2^64"))?;
     Ok((block, place))

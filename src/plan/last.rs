@@ -17,13 +17,13 @@ use crate::elf::{Image, Segment};
 /// `.dynstr` grows at its place.
 pub(super) fn attempt_in_place(draft: &mut Draft<'_, '_>) -> Result<(), NoFit> {
     let (index, load) = find(draft.image)?;
-    let (home, growth) = growth_in_place(draft.image, draft.new_string().len() as u64)
-        .filter(|(home, _)| *home == index && !draft.moves_dynamic())
+    let (strings_in, growth) = growth_in_place(draft.image, draft.new_string().len() as u64)
+        .filter(|(strings_in, _)| *strings_in == index && !draft.moves_dynamic())
         .ok_or_else(|| NoFit::new(".dynstr does not end the file"))?;
     if growth > addresses_behind(draft.image, &load) {
         return Err(NoFit::new("another segment follows too close in memory"));
     }
-    grow_in_place(draft, home, growth)
+    grow_in_place(draft, strings_in, growth)
 }
 
 /// Something moves to the new end of the file.
@@ -44,13 +44,13 @@ pub(super) fn attempt(draft: &mut Draft<'_, '_>) -> Result<(), NoFit> {
 
 /// The segment to extend.
 fn find(image: &Image<'_>) -> Result<(usize, Segment), NoFit> {
-    let (home, held) = segment_of_strings(image).ok_or_else(|| NoFit::new("no segment maps .dynstr"))?;
+    let (strings_in, held) = segment_of_strings(image).ok_or_else(|| NoFit::new("no segment maps .dynstr"))?;
     may_append(image)?;
     // An earlier run may have put other tables than .dynstr into a segment of their own: writable where .dynamic is one.
     let other = || image.loads().find(|(_, load)| ends_the_file(image, load));
     let (index, load) = match other().filter(|_| !ends_the_file(image, &held)) {
         Some((index, load)) => (index, *load),
-        None => (home, held),
+        None => (strings_in, held),
     };
     if !ends_the_file(image, &load) {
         return Err(NoFit::new("no segment ends the file"));

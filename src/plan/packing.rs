@@ -266,12 +266,12 @@ fn evicted(
     // A data segment without data is a finding of eu-elflint.
     let leaves_data = || {
         let place = draft.image.segments.get(dynamic).map(Segment::addresses);
-        let home = draft.image.loads().find(|(_, load)| place.as_ref().is_some_and(|p| within(p, &load.addresses())));
-        let Some((home, load)) = home else { return false };
+        let holder = draft.image.loads().find(|(_, load)| place.as_ref().is_some_and(|p| within(p, &load.addresses())));
+        let Some((holder, load)) = holder else { return false };
         let data = draft.image.sections.iter().filter(|section| {
             section.is_alloc() && section.flags.0 & elf::SHF_WRITE.0 != 0 && load.addresses().contains(&section.addr)
         });
-        region.segment == Some(home) || data.filter(|section| section.kind != elf::SHT_DYNAMIC).count() > 0
+        region.segment == Some(holder) || data.filter(|section| section.kind != elf::SHT_DYNAMIC).count() > 0
     };
     let fits = |blocks: &Vec<Block>| {
         let size = blocks.iter().fold(0u64, |sum, block| sum.saturating_add(block.len()));

@@ -19,8 +19,8 @@ pub(super) fn attempt(draft: &mut Draft<'_, '_>) -> Result<(), NoFit> {
     let image = draft.image;
     let string = draft.new_string().len() as u64;
     if let Some((index, growth)) = growth_in_place(image, string).filter(|_| !draft.moves_dynamic()) {
-        let room = growth == 0 || slack_behind(image, index, growth).is_some_and(|slack| slack.len >= growth);
-        if room {
+        let fits = growth == 0 || slack_behind(image, index, growth).is_some_and(|slack| slack.len >= growth);
+        if fits {
             return grow_in_place(draft, index, growth);
         }
     }

@@ -11,7 +11,7 @@ use super::{Damaged, Presentation, Status, Verbosity};
 use crate::commands::audit::{Audited, Lookup, Opening, Reason, Report, Tally};
 use crate::loader::Rule;
 
-/// Which names are told, and whether missing ones are a fault.
+/// Which names are shown, and whether missing ones are a fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AuditView {
     /// Which names.
@@ -20,7 +20,7 @@ pub struct AuditView {
     pub rigour: Rigour,
 }
 
-/// The names that are told.
+/// The names that are shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Told {
     /// All.
@@ -32,7 +32,7 @@ pub enum Told {
 /// Whether unexpected names are a fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rigour {
-    /// They are only told.
+    /// They are only shown.
     Lax,
     /// They are one.
     Strict,
@@ -96,13 +96,13 @@ fn file_text(
     presentation: &Presentation,
     out: &mut impl Write,
 ) -> io::Result<()> {
-    let told: Vec<&Opening> =
+    let shown: Vec<&Opening> =
         openings.iter().filter(|opening| is_told(opening, view, presentation.verbosity)).collect();
-    if told.is_empty() || presentation.verbosity < Verbosity::Lines {
+    if shown.is_empty() || presentation.verbosity < Verbosity::Lines {
         return Ok(());
     }
     writeln!(out, "{}", name(&file.path))?;
-    for opening in told {
+    for opening in shown {
         let named = &opening.named;
         writeln!(out, "  {}: {}", harmless(named.name.as_bytes()), found(&opening.lookup))?;
         writeln!(out, "    {} in {} at {}", why(opening), harmless(named.place.as_bytes()), named.offset)?;

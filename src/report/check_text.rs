@@ -101,7 +101,7 @@ pub fn check_text(
     Ok(())
 }
 
-/// A line for each finding about stubs that the verdict on the driver has not told.
+/// A line for each finding about stubs that the verdict on the driver has not named.
 fn forbidden_stubs(report: &check::Report, out: &mut impl Write) -> io::Result<()> {
     for (file, judged) in report.with_stubs() {
         let path = name(&file.path);
@@ -143,8 +143,8 @@ fn purposes(report: &check::Report) -> String {
             *count = count.saturating_add(1);
         }
     }
-    let told: Vec<String> = counts.iter().map(|(purpose, count)| format!("{purpose} ({count})")).collect();
-    told.join(", ")
+    let purposes: Vec<String> = counts.iter().map(|(purpose, count)| format!("{purpose} ({count})")).collect();
+    purposes.join(", ")
 }
 
 /// What a search path was judged by: not what the loader finds here, which `explain` asks.

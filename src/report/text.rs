@@ -29,7 +29,7 @@ pub enum Verbosity {
     All,
 }
 
-/// How a report is told.
+/// How a report is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Presentation {
     /// How much is said.
@@ -89,10 +89,10 @@ impl Presentation {
 
     /// What the walk could not look at. "skipped" is no trouble, so that `-q` is without it.
     pub(super) fn problems(&self, errors: &mut impl Write, problems: &[(PathBuf, Error)]) -> io::Result<()> {
-        let told = |error: &Error| !matches!(error, Error::NotCandidate(_)) || self.verbosity >= Verbosity::Lines;
+        let is_shown = |error: &Error| !matches!(error, Error::NotCandidate(_)) || self.verbosity >= Verbosity::Lines;
         problems
             .iter()
-            .filter(|(_, error)| told(error))
+            .filter(|(_, error)| is_shown(error))
             .try_for_each(|(path, error)| problem(errors, path, error, false))
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! ```
 //! let watch = driver_runpath::watch::Watch::default();
-//! assert_eq!((watch.looked_at(), watch.edited(), watch.to_edit()), (0, 0, 0));
+//! assert_eq!((watch.scanned(), watch.edited(), watch.to_edit()), (0, 0, 0));
 //! ```
 
 use std::path::{Path, PathBuf};
@@ -18,11 +18,11 @@ use crate::apply::directories::directory_of;
 ///
 /// let options = Options::default();
 /// check(&["testdata/prebuilt/x86_64".into()], &options);
-/// assert!(options.watch.looked_at() > 0);
+/// assert!(options.watch.scanned() > 0);
 /// ```
 #[derive(Debug, Default)]
 pub struct Watch {
-    looked_at: AtomicU64,
+    scanned: AtomicU64,
     edited: AtomicU64,
     /// How many files are to be edited; 0 as long as nobody knows.
     to_edit: AtomicU64,
@@ -31,8 +31,8 @@ pub struct Watch {
 
 impl Watch {
     /// The run looks at an ELF file.
-    pub(crate) fn looks_at(&self, path: &Path) {
-        self.looked_at.fetch_add(1, Ordering::Relaxed);
+    pub(crate) fn scans(&self, path: &Path) {
+        self.scanned.fetch_add(1, Ordering::Relaxed);
         self.is_at(path);
     }
 
@@ -55,8 +55,8 @@ impl Watch {
     }
 
     /// How many ELF files it has looked at.
-    pub fn looked_at(&self) -> u64 {
-        self.looked_at.load(Ordering::Relaxed)
+    pub fn scanned(&self) -> u64 {
+        self.scanned.load(Ordering::Relaxed)
     }
 
     /// How many files it has edited, or left as they are after a second look.
@@ -74,7 +74,7 @@ impl Watch {
         let at = self.at.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
         let (edited, to_edit) = (self.edited(), self.to_edit());
         let what = match to_edit {
-            0 => format!("{} ELF files looked at", self.looked_at()),
+            0 => format!("{} ELF files scanned", self.scanned()),
             _ => format!("{edited} of {to_edit} files edited"),
         };
         (what, at)
@@ -86,11 +86,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_count_is_known_once_all_files_were_looked_at() {
+    fn the_count_is_known_once_all_files_were_scanned() {
         let watch = Watch::default();
-        watch.looks_at(Path::new("/v/lib/a.so"));
-        watch.looks_at(Path::new("/v/bin/b"));
-        assert_eq!(watch.state(), ("2 ELF files looked at".to_owned(), PathBuf::from("/v/bin")));
+        watch.scans(Path::new("/v/lib/a.so"));
+        watch.scans(Path::new("/v/bin/b"));
+        assert_eq!(watch.state(), ("2 ELF files scanned".to_owned(), PathBuf::from("/v/bin")));
         watch.will_edit(2);
         watch.edits(Path::new("/v/lib/a.so"));
         assert_eq!(watch.state(), ("1 of 2 files edited".to_owned(), PathBuf::from("/v/lib")));

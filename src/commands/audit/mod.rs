@@ -36,7 +36,7 @@ pub struct Options {
     pub names: DriverNames,
     /// The driver directories.
     pub driver_dirs: DriverDirs,
-    /// Names that are not told.
+    /// Names that are left out.
     pub ignore: Vec<glob::Pattern>,
     /// Names that must be missing, and no others.
     pub expect: Vec<String>,
@@ -65,7 +65,7 @@ pub enum Lookup {
 }
 
 impl Lookup {
-    /// Whether opening the name fails, as far as can be told.
+    /// Whether opening the name fails, as far as is known.
     pub fn is_missing(&self) -> bool {
         matches!(self, Self::InTree(_) | Self::Missing)
     }
@@ -179,7 +179,7 @@ pub(crate) fn openings_of(image: &Image<'_>, asker: &Asker, drivers: &DriverName
 pub fn audit(paths: &[PathBuf], options: &Options, watch: &Watch) -> Report {
     let systems = Systems::default();
     let walked = walk(paths, &options.exclude, |path, source| {
-        watch.looks_at(path);
+        watch.scans(path);
         look(path, &source, options, &systems)
     });
     // Who has which name, for names that the search does not lead to.
@@ -244,9 +244,10 @@ fn look(path: &Path, source: &Source, options: &Options, systems: &Systems) -> R
 
 fn openings(seen: &Seen, tree: &Tree, options: &Options) -> Option<Vec<Opening>> {
     let names = seen.names.as_ref()?.iter();
-    let told = names.filter(|named| !options.ignore.iter().any(|pattern| pattern.matches(&named.name)));
+    let wanted = names.filter(|named| !options.ignore.iter().any(|pattern| pattern.matches(&named.name)));
     Some(
-        told.map(|named| Opening { named: named.clone(), lookup: lookup(named, &seen.asker, tree, &options.names) })
+        wanted
+            .map(|named| Opening { named: named.clone(), lookup: lookup(named, &seen.asker, tree, &options.names) })
             .collect(),
     )
 }

@@ -88,7 +88,7 @@ pub(super) fn search(bytes: &[u8], linkage: Linkage, found: &mut GpuCode) {
             Some(start) if start.ends_with(&[cubin::OSABI_OLD]) || start.ends_with(&[cubin::OSABI]) => {
                 object(here, linkage, found)
             }
-            // No fault is told: bytes that look like a start need not be one.
+            // No fault is reported: bytes that look like a start need not be one.
             Some(_) => unit(here, linkage, found).ok().map(|(size, _)| size),
         };
         vain += u32::from(taken.is_none());

@@ -57,7 +57,7 @@ pub struct Report {
 pub fn scan(paths: &[PathBuf], exclude: &Exclude, required: &[Requirement], watch: &Watch) -> Report {
     let walked = walk_for(Take::ElfOr(&MAGICS), paths, exclude, |path, source| {
         let code = read(source.bytes()).map_err(Error::Malformed);
-        watch.looks_at(path);
+        watch.scans(path);
         code
     });
     let mut unasked = required.to_vec();

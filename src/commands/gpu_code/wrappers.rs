@@ -22,7 +22,7 @@ const RELA: usize = 24;
 /// Bytes of a fat binary's header.
 const HEADER: u64 = 16;
 
-/// Where in the file the fat binaries lie that are pointed to; `None` where that cannot be told: the pointers of an object
+/// Where in the file the fat binaries lie that are pointed to; `None` where that is not known: the pointers of an object
 /// file have no values yet, those of a file without section headers are not found.
 pub(super) fn pointers(bytes: &[u8], headers: &Headers) -> Option<BTreeSet<u64>> {
     // CUDA has no 32-bit hosts any more.

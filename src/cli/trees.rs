@@ -1,10 +1,10 @@
-//! What is passed over and how much is said, of the commands that only look.
+//! What commands that walk trees have in common: what they pass over, and how much they say.
 
 use clap::Args;
 
-/// Options of commands that change nothing and say something of each file.
+/// Options of commands that take directories and report on each file.
 #[derive(Debug, Args)]
-pub struct Telling {
+pub struct TreeOptions {
     /// Pass over what matches, in directories: a name, or with a slash a path, from PATH on, as it is printed, or
     /// absolute.
     #[arg(long, value_name = "GLOB")]
@@ -18,7 +18,7 @@ pub struct Telling {
     #[arg(short, long, action = clap::ArgAction::Count)]
     pub quiet: u8,
 
-    /// Say more of each file.
+    /// Say more: of each file, and of every ELF file.
     #[arg(short, long, conflicts_with = "quiet")]
     pub verbose: bool,
 
