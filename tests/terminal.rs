@@ -9,7 +9,7 @@ use std::process::Command;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use snapbox::{Assert, Data};
-use support::lab::{Lab, driver_runpath};
+use support::lab::{Lab, driver_runpath, same};
 use support::tools::trial;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
@@ -25,6 +25,7 @@ fn main() {
         trial("search_paths_are_printed_harmless_on_a_terminal_and_as_they_are_in_a_pipe", needs, harmless),
         trial("fix_says_what_changes_once_for_each_group_and_the_best_reason", needs, grouped),
         trial("no_color_means_no_colours", needs, no_color),
+        trial("a_terminal_without_a_width_is_a_log_and_gets_what_a_pipe_gets", needs, log),
         Trial::test("a_pipe_gets_neither_table_nor_colours", pipe),
     ];
     libtest_mimic::run(&Arguments::from_args(), trials).exit();
@@ -111,6 +112,20 @@ fn fits() -> Result<(), Failed> {
         if ["check venv", "fix -n venv"].contains(&command) && !printed.contains("a_long_name") {
             return Err(format!("{command} leaves out the end of the long name:\n{printed}").into());
         }
+    }
+    Ok(())
+}
+
+/// Nix gives builders a terminal of no width: what goes there is a log.
+fn log() -> Result<(), Failed> {
+    let lab = venv()?;
+    for command in ["check venv", "fix -n venv", "explain venv/nvidia/nccl/lib/libnccl.so.2", "audit venv"] {
+        let piped = Command::new(BINARY).args(command.split(' ')).current_dir(lab.root()).output()?;
+        let piped = String::from_utf8(piped.stdout)?;
+        let logged = on_a_terminal_of(&lab, 0, command, &[])?;
+        let of_time =
+            |text: &str| text.lines().map(|line| line.split("; 0.").next().unwrap_or(line).to_owned()).collect();
+        same::<Vec<String>>(of_time(&logged), of_time(&piped), command)?;
     }
     Ok(())
 }

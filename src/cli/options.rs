@@ -2,6 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io::{self, IsTerminal, Write};
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 
 use anyhow::anyhow;
@@ -64,16 +65,19 @@ pub fn screen(color: Color) -> Option<Screen> {
     const USUAL: usize = 80;
     let out = io::stdout();
     // With --color=always a pipe is taken to end at a terminal.
-    if !out.is_terminal() && color != Color::Always {
-        return None;
-    }
-    let columns = rustix::termios::tcgetwinsize(&out).map_or(0, |size| usize::from(size.ws_col));
+    let columns = columns(&out).or((color == Color::Always).then_some(USUAL))?;
     let colours = match color {
         Color::Always => true,
         Color::Never => false,
         Color::Auto => anstream::AutoStream::choice(&out) != anstream::ColorChoice::Never,
     };
-    Some(Screen { columns: if columns == 0 { USUAL } else { columns }, colours })
+    Some(Screen { columns, colours })
+}
+
+/// How wide a terminal is. One that does not say is a log: Nix, for one, gives such a terminal to builders.
+pub fn columns(stream: &(impl IsTerminal + AsFd)) -> Option<usize> {
+    let columns = || usize::from(rustix::termios::tcgetwinsize(stream).ok()?.ws_col).into();
+    stream.is_terminal().then(columns).flatten().filter(|columns| *columns > 0)
 }
 
 /// The command that mends what `check` of the same selection found, as a shell reads it.

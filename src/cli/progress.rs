@@ -1,6 +1,5 @@
 //! A sign of life on a terminal, where the work takes longer than people wait without one.
 
-use std::io::IsTerminal;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
@@ -10,6 +9,8 @@ use std::time::Duration;
 use driver_runpath::report::{Screen, printable};
 use driver_runpath::watch::Watch;
 use indicatif::ProgressBar;
+
+use super::options::columns;
 
 /// Narrower, a message says nothing.
 const LEAST: usize = 24;
@@ -23,7 +24,7 @@ pub struct Progress(Option<(Sender<()>, JoinHandle<()>)>);
 impl Progress {
     /// Starts; `watch` is read now and then.
     pub fn start(watch: &Arc<Watch>) -> Self {
-        if !std::io::stderr().is_terminal() {
+        if columns(&std::io::stderr()).is_none() {
             return Self(None);
         }
         let (done, is_done) = mpsc::channel();
@@ -35,8 +36,7 @@ impl Progress {
             let bar = ProgressBar::new_spinner();
             while is_done.recv_timeout(Duration::from_millis(100)) == Err(RecvTimeoutError::Timeout) {
                 let (what, at) = watch.state();
-                let columns =
-                    rustix::termios::tcgetwinsize(std::io::stderr()).map_or(0, |size| usize::from(size.ws_col));
+                let columns = columns(&std::io::stderr()).unwrap_or(0);
                 bar.set_message(Screen::cut_in_the_middle(
                     &format!("{what}: {}", printable(at.as_os_str().as_bytes())),
                     // The spinner takes two.
