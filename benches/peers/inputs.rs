@@ -28,6 +28,18 @@ pub fn small_files(dir: &Path, count: usize) {
     }
 }
 
+/// So many copies of one file, new ones in place of old ones.
+pub fn small_elf_files(dir: &Path, file: &Path, count: usize) {
+    let bytes = fs::read(file).expect("the fixture is there");
+    for number in 0..count {
+        let dir = dir.join(format!("package{}/lib", number / 100));
+        if number % 100 == 0 {
+            fs::create_dir_all(&dir).expect("a directory");
+        }
+        fs::write(dir.join(format!("lib{number}.so")), &bytes).expect("a file");
+    }
+}
+
 fn files_of(dir: &Path) -> Vec<PathBuf> {
     let (mut files, mut open) = (Vec::new(), vec![dir.to_owned()]);
     while let Some(dir) = open.pop() {

@@ -1,8 +1,8 @@
 //! Ratios against peers, measured side by side in one run: `cargo bench --bench peers -- [CASE...]`.
 //!
 //! Inputs: `DRIVER_RUNPATH_BENCH_TREE` is a tree of CUDA packages (`benches/fetch-tree.sh` gets one),
-//! `DRIVER_RUNPATH_BENCH_LIBRARY` one large library; `PATCHELF` is the peer (default: the one on PATH), `LIEF_PYTHON` a
-//! Python that has LIEF. The other inputs are made here. With `BENCHMARKS.md` among the arguments, the table is written there.
+//! `DRIVER_RUNPATH_BENCH_LIBRARY` one large library; `PATCHELF` is the peer (default: the one on PATH), `FORMATELF` another,
+//! `LIEF_PYTHON` a Python that has LIEF. The other inputs are made here. With `BENCHMARKS.md` among the arguments, the table is written there.
 
 mod inputs;
 mod measure;
@@ -30,6 +30,12 @@ fn main() {
     }
     if wanted("small-files") {
         small_files(&mut table);
+    }
+    if wanted("small-elf-files") {
+        small_elf_files(&mut table);
+    }
+    if wanted("hook") {
+        hook(&mut table);
     }
     if wanted("symbols") {
         symbols(&mut table);
@@ -59,7 +65,7 @@ fn main() {
 /// The command of this run, with the variables that it goes by. Of paths the last component says what it is.
 fn command_line() -> String {
     let mut line = String::new();
-    for name in ["PATCHELF", "LIEF_PYTHON", "DRIVER_RUNPATH_BENCH_LIBRARY", "DRIVER_RUNPATH_BENCH_TREE"] {
+    for name in ["PATCHELF", "FORMATELF", "LIEF_PYTHON", "DRIVER_RUNPATH_BENCH_LIBRARY", "DRIVER_RUNPATH_BENCH_TREE"] {
         if let Some(value) = std::env::var_os(name) {
             let value = Path::new(&value).file_name().unwrap_or_default().to_string_lossy().into_owned();
             line.push_str(&format!("{name}=…/{value} "));
@@ -87,16 +93,15 @@ fn ours<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Command {
 fn start(table: &mut Table) {
     let lab = inputs::scratch();
     let file = lab.path().join("libopens.so");
-    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/prebuilt/x86_64/libopens.so");
     let (mut nothing, mut version, mut fix) = (Figure::new(), Figure::new(), Figure::new());
     for _ in 0..200 {
-        std::fs::copy(&fixture, &file).expect("the fixture is there");
+        std::fs::copy(fixture(), &file).expect("the fixture is there");
         nothing.add(run_timed(&mut Command::new("true")));
         version.add(run_timed(&mut ours(["--version"])));
         fix.add(run_timed(&mut ours([OsStr::new("fix"), file.as_os_str()])));
     }
-    table.at_most("start: `--version`", &version.done(), "`true`", &nothing.clone().done(), 2.0);
-    table.at_most("start: `fix` of one tiny file", &fix.done(), "`true`", &nothing.done(), 2.0);
+    table.at_most("start: `--version`", &version.done(), "`true`", &nothing.clone().done(), 1.3);
+    table.at_most("start: `fix` of one tiny file", &fix.done(), "`true`", &nothing.done(), 1.5);
 }
 
 fn small_files(table: &mut Table) {
@@ -108,6 +113,39 @@ fn small_files(table: &mut Table) {
         fix.add(run_timed(&mut ours([OsStr::new("fix"), lab.path().as_os_str()])));
     }
     table.at_most("100,000 small files, none ELF", &fix.done(), "walk and four bytes of each", &base.done(), 1.5);
+}
+
+fn small_elf_files(table: &mut Table) {
+    let lab = inputs::scratch();
+    let on_all = |command: &str| run_timed(&mut ours([OsStr::new(command), lab.path().as_os_str()]));
+    let (mut check, mut fix) = (Figure::new(), Figure::new());
+    for _ in 0..3 {
+        inputs::small_elf_files(lab.path(), &fixture(), 100_000);
+        check.add(on_all("check"));
+        fix.add(on_all("fix"));
+    }
+    table.at_most("100,000 small ELF files that load the driver, `fix`", &fix.done(), "`check`", &check.done(), 3.0);
+}
+
+/// What the hook costs in a package of three ELF files.
+fn hook(table: &mut Table) {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let lab = inputs::scratch();
+    let (mut with, mut without) = (Figure::new(), Figure::new());
+    for _ in 0..50 {
+        inputs::small_elf_files(lab.path(), &fixture(), 3);
+        for (figure, hook) in [(&mut without, "n"), (&mut with, "y")] {
+            let mut shell = Command::new("bash");
+            shell.arg(root.join("benches/hook.sh")).arg(hook).arg(lab.path());
+            shell.env("BINARY", OURS);
+            figure.add(run_timed(&mut shell));
+        }
+    }
+    table.difference("the hook in a package of 3 ELF files", &with.done(), "bash without it", &without.done(), 10.0);
+}
+
+fn fixture() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/prebuilt/x86_64/libopens.so")
 }
 
 fn symbols(table: &mut Table) {
@@ -174,7 +212,7 @@ fn library(table: &mut Table) {
     others(table, &original, &file);
 }
 
-/// Other editors, where they are there: LIEF in the Python of `LIEF_PYTHON`, chrpath, which needs an old path to write
+/// Other editors, where they are there: formatelf by `FORMATELF`, LIEF in the Python of `LIEF_PYTHON`, chrpath, which needs an old path to write
 /// over and can make it no longer.
 fn others(table: &mut Table, original: &Path, file: &Path) {
     const LIEF: &str = "import lief, sys\nb = lief.ELF.parse(sys.argv[1])\n\
@@ -189,6 +227,18 @@ fn others(table: &mut Table, original: &Path, file: &Path) {
             theirs.add(run_timed(Command::new(&python).args(["-c", LIEF]).arg(file)));
         }
         table.beside("one large library, longer path", &ours_all.done(), "LIEF", &theirs.done());
+    }
+    if let Some(formatelf) = std::env::var_os("FORMATELF") {
+        let (mut ours_all, mut theirs) = (Figure::new(), Figure::new());
+        for _ in 0..3 {
+            inputs::copy_file(original, file);
+            ours_all.add(run_timed(&mut ours([OsStr::new("fix"), OsStr::new("--all"), file.as_os_str()])));
+            inputs::copy_file(original, file);
+            theirs.add(run_timed(
+                Command::new(&formatelf).args(["--set-rpath", "/run/opengl-driver/lib:$ORIGIN"]).arg(file),
+            ));
+        }
+        table.beside("one large library, longer path", &ours_all.done(), "formatelf", &theirs.done());
     }
     if !Command::new("chrpath").arg("--version").output().is_ok_and(|ran| ran.status.success()) {
         return println!("chrpath: not there");

@@ -23,6 +23,12 @@ impl Table {
         self.row(case, ours, base, theirs, &format!("{ratio:.2} times its time"), &format!("≤ {goal}"), met);
     }
 
+    /// Ours may take `goal` milliseconds more.
+    pub fn difference(&mut self, case: &str, ours: &Figure, base: &str, theirs: &Figure, goal: f64) {
+        let more = (ours.median - theirs.median) * 1e3;
+        self.row(case, ours, base, theirs, &format!("{more:.1} ms more"), &format!("≤ {goal} ms"), more <= goal);
+    }
+
     /// What is left of files; whether ours is as it should be.
     pub fn counts(&mut self, case: &str, ours: &dyn Display, peer: &str, theirs: &dyn Display, met: bool) {
         self.row(case, ours, peer, theirs, "", "all load", met);
