@@ -89,7 +89,7 @@ complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand explain" -
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand explain" -s V -l version -d 'Print version'
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand audit" -l expect -d 'A name that is missing for a good reason' -r
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand audit" -l ignore -d 'Names to say nothing about' -r
-complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand audit" -l driver-link -d 'The link to the running driver' -r
+complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand audit" -l driver-link -d 'The link to the running driver; its lib directory is what is searched [default: /run/opengl-driver, and for 32-bit x86 /run/opengl-driver-32]' -r
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand audit" -l driver-lib -d 'A further SONAME that counts as a driver library' -r
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand audit" -l group -d 'A further group of names that count as driver libraries' -r -f -a "graphics\t'What libglvnd and the loaders of Vulkan, OpenCL, VA-API, VDPAU and Level Zero look for in the driver directory'"
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand audit" -l exclude -d 'Pass over what matches, in directories: a name, or with a slash a path, from PATH on, as it is printed, or absolute' -r

@@ -100,8 +100,8 @@ fn run_fix(command: Fix, color: Color) -> anyhow::Result<Status> {
     let prepend =
         command.prepend.into_iter().map(|path| directory(path, relative)).collect::<anyhow::Result<Vec<_>>>()?;
     let mut options = fix::Options::default();
-    options.names = names(&selection.names);
-    options.driver_dirs = driver_dirs(selection.driver_link.clone(), &options.names)?;
+    options.names = names(&selection.driver);
+    options.driver_dirs = driver_dirs(&selection.driver, &options.names)?;
     (options.prepend, options.force) = (prepend, force);
     (options.all, options.dry_run) = (command.all, command.dry_run);
     options.stubs = if command.drop_stubs { Stubs::Drop } else { Stubs::Stay };
@@ -127,9 +127,9 @@ fn run_fix(command: Fix, color: Color) -> anyhow::Result<Status> {
 fn run_check(command: Check, color: Color) -> anyhow::Result<Status> {
     let selection = command.selection;
     let mut options = check::Options::default();
-    options.names = names(&selection.names);
+    options.names = names(&selection.driver);
     options.exclude = exclude(&selection.tree.exclude)?;
-    options.driver_dirs = driver_dirs(selection.driver_link.clone(), &options.names)?;
+    options.driver_dirs = driver_dirs(&selection.driver, &options.names)?;
     options.stubs = if command.no_stubs { StubRule::Forbidden } else { StubRule::Noted };
     let report = {
         let _progress = Progress::start(&options.watch);
@@ -184,8 +184,8 @@ fn run_explain(command: Explain, color: Color) -> anyhow::Result<Status> {
     let options = explain::Options {
         sysroot,
         loaded_by: command.loaded_by,
-        names: names(&command.names),
-        driver_dirs: driver_dirs(command.driver_link, &names(&command.names))?,
+        names: names(&command.driver),
+        driver_dirs: driver_dirs(&command.driver, &names(&command.driver))?,
         library_path: library_path.map(OsString::into_vec),
     };
     let (out, mut errors) = outputs();
@@ -222,10 +222,10 @@ fn run_explain(command: Explain, color: Color) -> anyhow::Result<Status> {
 
 fn run_audit(command: Audit, color: Color) -> anyhow::Result<Status> {
     let pattern = |text: &String| glob::Pattern::new(text).map_err(|why| anyhow!("--ignore {text}: {why}"));
-    let names = names(&command.names);
+    let names = names(&command.driver);
     let options = audit::Options {
         exclude: exclude(&command.tree.exclude)?,
-        driver_dirs: driver_dirs(command.driver_link, &names)?,
+        driver_dirs: driver_dirs(&command.driver, &names)?,
         ignore: command.ignore.iter().map(pattern).collect::<anyhow::Result<_>>()?,
         expect: command.expect,
         names,

@@ -15,6 +15,8 @@ use driver_runpath::fix::DriverDirs;
 use driver_runpath::loader::{Tokens, expand};
 use driver_runpath::report::printable;
 
+use super::Driver;
+
 /// What the paths of a command may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Takes {
@@ -60,15 +62,15 @@ pub fn search_path(path: OsString, operation: &str, what: &str) -> anyhow::Resul
 
 /// `DIR/lib`, and for 32-bit x86 what NixOS has beside it; a link that the user gives serves both. A directory that
 /// holds driver libraries itself is taken as it is.
-pub fn driver_dirs(link: Option<OsString>, names: &DriverNames) -> anyhow::Result<DriverDirs> {
-    let Some(link) = link else {
+pub fn driver_dirs(driver: &Driver, names: &DriverNames) -> anyhow::Result<DriverDirs> {
+    let Some(link) = &driver.driver_link else {
         return Ok(DriverDirs::default());
     };
-    let given = shown(&link);
+    let given = shown(link);
     if link.is_empty() {
         bail!("--driver-link: an empty name");
     }
-    let link = Path::new(&link);
+    let link = Path::new(link);
     if link.is_file() {
         bail!("--driver-link {given}: a file, not the directory in whose lib the driver lies");
     }

@@ -1,11 +1,10 @@
 //! What the user may say to `audit`.
 
-use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::Args;
 
-use super::Names;
+use super::Driver;
 use super::trees::TreeOptions;
 
 /// Shown behind the options.
@@ -41,13 +40,9 @@ pub struct Audit {
     #[arg(long, value_name = "GLOB")]
     pub ignore: Vec<String>,
 
-    /// The link to the running driver.
-    #[arg(long, value_name = "DIR")]
-    pub driver_link: Option<OsString>,
-
     #[command(flatten)]
     #[allow(missing_docs)]
-    pub names: Names,
+    pub driver: Driver,
 
     #[command(flatten)]
     #[allow(missing_docs)]

@@ -187,23 +187,23 @@ pub struct Selection {
     #[arg(required = true, value_name = "PATH")]
     pub paths: Vec<PathBuf>,
 
-    /// The link to the running driver; its lib directory is what is searched [default: /run/opengl-driver, and for
-    /// 32-bit x86 /run/opengl-driver-32].
-    #[arg(long, value_name = "DIR")]
-    pub driver_link: Option<OsString>,
-
     #[command(flatten)]
     #[allow(missing_docs)]
-    pub names: Names,
+    pub driver: Driver,
 
     #[command(flatten)]
     #[allow(missing_docs)]
     pub tree: TreeOptions,
 }
 
-/// Which names are driver libraries, beside those known.
+/// Where the driver is, and which names are driver libraries beside those known.
 #[derive(Debug, Args)]
-pub struct Names {
+pub struct Driver {
+    /// The link to the running driver; its lib directory is what is searched [default: /run/opengl-driver, and for
+    /// 32-bit x86 /run/opengl-driver-32].
+    #[arg(long, value_name = "DIR")]
+    pub driver_link: Option<OsString>,
+
     /// A further SONAME that counts as a driver library.
     #[arg(long = "driver-lib", value_name = "NAME", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub driver_libs: Vec<String>,
@@ -298,14 +298,9 @@ pub struct Explain {
     #[arg(long, value_name = "FILE")]
     pub loaded_by: Vec<PathBuf>,
 
-    /// The link to the running driver; its lib directory is what is searched [default: /run/opengl-driver, and for
-    /// 32-bit x86 /run/opengl-driver-32].
-    #[arg(long, value_name = "DIR")]
-    pub driver_link: Option<OsString>,
-
     #[command(flatten)]
     #[allow(missing_docs)]
-    pub names: Names,
+    pub driver: Driver,
 
     /// Print one JSON document for each file.
     #[arg(long)]

@@ -15,9 +15,9 @@ use driver_runpath::walk::Exclude;
 
 use super::arguments::{Relative, none_relative, quoted, search_path};
 use super::trees::TreeOptions;
-use super::{Color, Group, Names, Selection};
+use super::{Color, Driver, Group, Selection};
 
-pub fn names(wanted: &Names) -> DriverNames {
+pub fn names(wanted: &Driver) -> DriverNames {
     let names = DriverNames::new(wanted.driver_libs.clone());
     wanted.groups.iter().fold(names, |names, group| match group {
         Group::Graphics => names.with(detect::Group::Graphics),
@@ -82,9 +82,9 @@ pub fn columns(stream: &(impl IsTerminal + AsFd)) -> Option<usize> {
 
 /// The command that mends what `check` of the same selection found, as a shell reads it.
 pub fn mending(selection: &Selection, options: &[&str]) -> String {
-    let Selection { paths, driver_link, names, tree } = selection;
+    let Selection { paths, driver, tree } = selection;
     let TreeOptions { exclude, skip_damaged, quiet: _, verbose: _, json: _ } = tree;
-    let Names { driver_libs, groups } = names;
+    let Driver { driver_link, driver_libs, groups } = driver;
     let mut words: Vec<OsString> = ["driver-runpath", "fix"].iter().chain(options).map(OsString::from).collect();
     let mut option = |name: &str, value: &OsStr| words.extend([OsString::from(name), value.to_owned()]);
     driver_link.iter().for_each(|link| option("--driver-link", link));
