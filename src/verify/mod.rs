@@ -103,7 +103,7 @@ fn check(original: &[u8], plan: &Plan<'_>) -> Result<(), String> {
     let new_notes = Notes::of(&planned, &after)?;
     check_header(&before, &after, plan)?;
     check_loads(&before, (&planned, &after), plan)?;
-    check_readable(&after, plan)?;
+    check_readable(&before, &after, plan)?;
     check_other_segments((&before, &old_notes), (&after, &new_notes), plan)?;
     check_dynamic(&before, &after, plan)?;
     check_sections(&before, &old_notes, &after, plan)?;
@@ -268,13 +268,17 @@ fn check_loads(before: &Reading, (planned, after): (&Overlay<'_>, &Reading), pla
     Ok(())
 }
 
-/// What moves, loaders read: not from memory that can be executed only.
-fn check_readable(after: &Reading, plan: &Plan<'_>) -> Result<(), String> {
-    let is_readable = |addr: u64| {
-        let mut loads = after.loads().filter(|load| load.p_flags & program_header::PF_R != 0);
-        loads.any(|load| load.p_vaddr <= addr && addr - load.p_vaddr < load.p_memsz)
+/// What moves stays readable, for loaders read it: there is memory that can be executed only.
+fn check_readable(before: &Reading, after: &Reading, plan: &Plan<'_>) -> Result<(), String> {
+    let readable = |reading: &Reading, at: &dyn Fn(&ProgramHeader) -> Range<u64>, place: u64| {
+        let mut loads = reading.loads().filter(|load| load.is_read());
+        loads.any(|load| at(load).contains(&place))
     };
-    match plan.moves.iter().find(|table| !is_readable(table.addr.0)) {
+    let in_file = |load: &ProgramHeader| load.p_offset..load.p_offset.saturating_add(load.p_filesz);
+    let in_memory = |load: &ProgramHeader| load.p_vaddr..load.p_vaddr.saturating_add(load.p_memsz);
+    let is_lost =
+        |table: &&Move| readable(before, &in_file, table.from.start.0) && !readable(after, &in_memory, table.addr.0);
+    match plan.moves.iter().find(is_lost) {
         Some(table) => Err(format!("the table at {:#x} moves to memory that cannot be read", table.from.start.0)),
         None => Ok(()),
     }
