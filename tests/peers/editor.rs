@@ -9,7 +9,7 @@ use driver_runpath::elf::Image;
 use libtest_mimic::Failed;
 
 use super::readers::{Says, complaint, goblin_reads, object_reads};
-use super::support::lab::Lab;
+use super::support::lab::{Lab, same};
 use super::{Finding, Peer, Subject, loader};
 
 /// The search paths: one that fits where another was, and one that fits nowhere.
@@ -62,10 +62,11 @@ fn edit<'s>(subject: &'s Subject, patchelf: &Path, length: Length) -> Result<Res
     fs::copy(&subject.path, &path)?;
     let output = Command::new(patchelf).args(["--set-rpath", &length.path()]).arg(&path).output()?;
     let error = complaint(&output.stderr);
+    let bytes = fs::read(&path)?;
     if !output.status.success() {
+        same(bytes == subject.bytes, true, &format!("{}: a refused file is as it was", path.display()))?;
         return Ok(Err(format!("{}: {error}", output.status)));
     }
-    let bytes = fs::read(&path)?;
     Ok(check(subject, &bytes, length).map(|()| Edited { subject, path, length }))
 }
 
