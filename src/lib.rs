@@ -106,6 +106,8 @@ pub mod walk;
 #[cfg(feature = "files")]
 pub use apply::edit::{self, Editor};
 #[cfg(feature = "files")]
+pub use apply::map::outlive_truncation;
+#[cfg(feature = "files")]
 #[doc(hidden)]
 pub use apply::{journal, links, map, place, source};
 #[cfg(feature = "cli")]

@@ -41,7 +41,7 @@ use cli::trees::TreeOptions;
 use cli::{Check, Cli, Color, Command, Explain, Fix, kept};
 
 fn main() -> ExitCode {
-    driver_runpath::map::outlive_truncation();
+    driver_runpath::outlive_truncation();
     let mut arguments = std::env::args_os().peekable();
     let by_name = arguments.next().is_some_and(|name| Path::new(&name).file_name() == Some(OsStr::new("patchelf")));
     // Programs that resolve a link called patchelf before they start it call us by our own name.

@@ -11,9 +11,12 @@ use driver_runpath::apply::Durability;
 use driver_runpath::decide::{PathOperation, Tag};
 use driver_runpath::edit::{Editor, HardLinks, OpenOptions, Protection, Target};
 use driver_runpath::elf::Image;
+use driver_runpath::fix;
+use driver_runpath::fixtures::{Entry, Profile, Spec, Target as Machine};
 use driver_runpath::journal::Undo;
 use driver_runpath::plan::{Change, plan};
 use driver_runpath::verify::{Verified, verify};
+use rustix::fs::FlockOperation;
 use tempfile::TempDir;
 
 const NEW: &str = "/run/opengl-driver/lib";
@@ -181,6 +184,108 @@ fn a_file_that_another_process_edits_is_waited_for_and_not_for_ever() {
 }
 
 #[test]
+fn a_file_whose_name_has_gone_to_another_one_is_not_edited_where_nobody_finds_it() {
+    let (dir, path, bytes) = library();
+    let kept = dir.path().join("kept");
+    let change = [Change::new(Tag::Runpath, NEW)];
+    let moved = editor(&path);
+    fs::rename(&path, &kept).expect("another name");
+    fs::write(&path, "another file").expect("a file");
+    let refused = moved.preview(&change);
+    assert!(matches!(refused, Err(Error::Changed)), "{refused:?}");
+    let refused = moved.commit(&change, Target::Itself);
+    assert!(matches!(refused, Err(Error::Changed)), "{refused:?}");
+    assert_eq!(fs::read(&kept).expect("a file"), bytes);
+    assert_eq!(fs::read(&path).expect("a file"), b"another file");
+
+    let gone = editor(&kept);
+    fs::remove_file(&kept).expect("it can be removed");
+    let output = dir.path().join("output.so");
+    gone.commit(&change, Target::Output(&output)).expect("what was opened is still there");
+    assert_eq!(search_path(&output).as_deref(), Some(NEW));
+}
+
+/// Without `outlive_truncation`: a look at the bytes that are gone would end this process.
+#[test]
+fn a_file_that_was_cut_off_before_the_commit_is_left_alone() {
+    let (dir, path, bytes) = library();
+    let change = [Change::new(Tag::Runpath, NEW)];
+    for target in [Target::Itself, Target::Output(&dir.path().join("output.so"))] {
+        fs::write(&path, &bytes).expect("it can be written");
+        let cut = editor(&path);
+        open(&path).set_len(64).expect("it can be cut off");
+        let refused = cut.propose(&PathOperation::driver(NEW), None);
+        assert!(matches!(refused, Err(Error::Changed)), "{refused:?}");
+        let refused = cut.preview(&change);
+        assert!(matches!(refused, Err(Error::Changed)), "{refused:?}");
+        let refused = cut.commit(&change, target);
+        assert!(matches!(refused, Err(Error::Changed)), "{refused:?}");
+        assert_eq!(fs::read(&path).expect("a file"), bytes[..64]);
+    }
+    assert!(!dir.path().join("output.so").exists());
+}
+
+#[test]
+fn editors_of_one_file_in_several_threads_wait_for_each_other() {
+    let (_dir, path, _) = library();
+    std::thread::scope(|scope| {
+        for number in 0..6 {
+            let path = &path;
+            scope.spawn(move || {
+                let editor = editor(path);
+                let append = PathOperation::Append(format!("/opt/{number}").into_bytes());
+                let changes = editor.propose(&append, None).expect("a proposal").changes;
+                editor.commit(&changes, Target::Itself).expect("an edit");
+            });
+        }
+    });
+    let found = search_path(&path).expect("a search path");
+    let mut found: Vec<&str> = found.split(':').collect();
+    found.sort_unstable();
+    assert_eq!(found, ["/opt/0", "/opt/1", "/opt/2", "/opt/3", "/opt/4", "/opt/5"]);
+}
+
+fn impatient() -> OpenOptions {
+    let mut options = OpenOptions::default();
+    options.patience = Duration::from_millis(50);
+    options
+}
+
+#[test]
+fn a_panic_of_the_user_leaves_the_file_free_and_as_it_was() {
+    let (_dir, path, bytes) = library();
+    let user = std::thread::spawn({
+        let path = path.clone();
+        move || {
+            let _editor = editor(&path);
+            std::panic::resume_unwind(Box::new("the user's"));
+        }
+    });
+    assert!(user.join().is_err());
+    Editor::open(&path, &impatient()).expect("it is free");
+    assert_eq!(fs::read(&path).expect("a file"), bytes);
+}
+
+#[test]
+fn after_an_edit_through_a_descriptor_the_file_is_free_unless_the_user_had_locked_it() {
+    let (_dir, path, bytes) = library();
+    let file = open(&path);
+    verified(&bytes).apply(&file, Durability::Process).expect("an edit");
+    Editor::open(&path, &impatient()).expect("it is free").expect("an ELF file");
+
+    for how in [FlockOperation::LockShared, FlockOperation::LockExclusive] {
+        fs::write(&path, &bytes).expect("it can be written");
+        let file = open(&path);
+        rustix::fs::flock(&file, how).expect("a lock");
+        verified(&bytes).apply(&file, Durability::Process).expect("an edit");
+        let refused = Editor::open(&path, &impatient());
+        assert!(matches!(refused, Err(Error::Locked(_))), "{how:?}: {refused:?}");
+        drop(file);
+        Editor::open(&path, &impatient()).expect("it is free").expect("an ELF file");
+    }
+}
+
+#[test]
 fn mode_bits_come_back_and_a_file_that_others_could_gain_from_is_refused() {
     let (_dir, path, bytes) = library();
     let mode = |mode| fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("a mode");
@@ -255,4 +360,58 @@ fn an_operation_is_previewed_as_it_is_done_and_leaves_a_right_file_alone() {
     assert_eq!(again.commit(&proposal.changes, Target::Itself).expect("nothing to do").edited, None);
     let after = fs::metadata(&output).expect("a file");
     assert_eq!((after.mtime(), after.mtime_nsec()), (before.mtime(), before.mtime_nsec()));
+}
+
+/// A program with a `DT_RPATH`, a library that it needs, and one that this library needs and finds by that path alone.
+fn program_with_heirs(host: Machine, dir: &Path) -> (PathBuf, PathBuf) {
+    let inner = dir.join("inner");
+    fs::create_dir(&inner).expect("a directory");
+    let place = |name: &str, spec: Spec| {
+        let path = dir.join(name);
+        fs::write(&path, spec.build().expect("a file")).expect("it can be written");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("a mode");
+        path
+    };
+    let library = |soname: &str| {
+        Spec::generate(Profile::Loadable, host, &[]).with(|spec| {
+            spec.dynamic.retain(|entry| !matches!(entry, Entry::SoName(_)));
+            spec.dynamic.push(Entry::SoName(soname.into()));
+        })
+    };
+    place("inner/libinner.so", library("libinner.so"));
+    let middle = library("libmiddle.so").with(|spec| spec.dynamic.push(Entry::Needed("libinner.so".into())));
+    let program = Spec::generate(Profile::Runnable, host, &[7]).with(|spec| {
+        spec.dynamic.push(Entry::Needed("libmiddle.so".into()));
+        spec.dynamic.push(Entry::RPath(format!("{}:{}", dir.display(), inner.display()).as_str().into()));
+    });
+    (place("program", program), place("libmiddle.so", middle))
+}
+
+#[test]
+fn a_library_keeps_the_search_path_that_it_inherits_where_the_editor_is_told_or_sees_the_tree() {
+    let Some(host) = Machine::HOST else { return };
+    let status = |program: &Path| {
+        let mut command = std::process::Command::new(program);
+        command.env_remove("LD_LIBRARY_PATH").stderr(std::process::Stdio::null()).status().expect("it starts").code()
+    };
+    let driver = PathOperation::driver(NEW);
+    for (force, starts) in [(None, false), (Some(Tag::Rpath), true)] {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (program, library) = program_with_heirs(host, dir.path());
+        assert_eq!(status(&program), Some(7), "before");
+        let editor = editor(&library);
+        let changes = editor.propose(&driver, force).expect("a proposal").changes;
+        editor.commit(&changes, Target::Itself).expect("an edit");
+        assert_eq!(status(&program) == Some(7), starts, "after an edit with {force:?}");
+    }
+
+    let dir = tempfile::tempdir().expect("a directory");
+    let (program, library) = program_with_heirs(host, dir.path());
+    let mut options = fix::Options::default();
+    options.all = true;
+    fix::fix(&[dir.path().to_owned()], &options);
+    assert_eq!(status(&program), Some(7), "after fix on the tree");
+    let bytes = fs::read(&library).expect("a file");
+    let found = Image::parse(&bytes).expect("a library").search_path().map(|(tag, path)| (tag, path.to_vec()));
+    assert_eq!(found, Some((Tag::Rpath, NEW.into())));
 }

@@ -280,9 +280,28 @@ impl Editor {
     /// What `operation` comes to, for what the file needs and what lies in the directories of this machine. The tag stays
     /// what it is unless `force` says which; a resolution note is renewed.
     ///
+    /// A first search path is a `DT_RUNPATH`. That ends the inheritance of a `DT_RPATH` of whoever needs the file, and one
+    /// file does not tell who does: [`fix`](crate::fix::fix) on the whole tree sees it, and gives the file a `DT_RPATH` then.
+    /// Who knows it otherwise says so:
+    ///
+    /// ```
+    /// use driver_runpath::decide::{PathOperation, Tag};
+    /// # use driver_runpath::edit::{Editor, OpenOptions};
+    /// # let path = "testdata/prebuilt/x86_64/libopens.so";
+    /// # let program_has_an_rpath = true;
+    ///
+    /// let editor = Editor::open(path, &OpenOptions::default())?.ok_or("no ELF file")?;
+    /// let inherits = program_has_an_rpath && editor.image()?.search_path().is_none();
+    /// let driver = PathOperation::driver("/run/opengl-driver/lib");
+    /// let proposal = editor.propose(&driver, inherits.then_some(Tag::Rpath))?;
+    /// assert_eq!(proposal.new, Some((Tag::Rpath, b"/run/opengl-driver/lib".to_vec())));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
-    /// As [`Self::image`].
+    /// As [`Self::image`]; [`Error::Changed`] as for [`Self::commit`].
     pub fn propose(&self, operation: &PathOperation, force: Option<Tag>) -> Result<Proposal, Error> {
+        self.source.check_unchanged(self.source.file())?;
         let image = self.image()?;
         let needed: Vec<&[u8]> = image.needed().collect();
         let old = image.search_paths();
@@ -309,6 +328,7 @@ impl Editor {
     pub(crate) fn foresee(&self, changes: &[Change], target: Target<'_>) -> Result<Done, Error> {
         let Prepared { plan, method } = self.prepare(changes, target)?;
         if target == Target::Itself && (plan.is_some() || self.is_interrupted()) {
+            self.check_name()?;
             check_possible(method, &self.source, &self.name)?;
         }
         Ok(Done {
@@ -323,7 +343,7 @@ impl Editor {
     ///
     /// # Errors
     /// [`Error`], and the file is as it was: what is refused is refused before the first byte is written.
-    /// [`Error::Changed`] where somebody has written to the file since it was opened.
+    /// [`Error::Changed`] where somebody has written to the file since it was opened, or given its name to another one.
     pub fn commit(self, changes: &[Change], target: Target<'_>) -> Result<Done, Error> {
         let Prepared { plan, method } = self.prepare(changes, target)?;
         let edited = plan.as_ref().map(Edited::by);
@@ -336,6 +356,7 @@ impl Editor {
                 self.replace(changes)?;
             }
             _ => {
+                self.check_name()?;
                 done.taken_back = self.is_interrupted();
                 let plan = plan.map(Verified::detached);
                 self.in_place(plan, changes.get(1..).unwrap_or_default())?;
@@ -346,6 +367,8 @@ impl Editor {
 
     /// All that can be refused, before anything is written.
     fn prepare(&self, changes: &[Change], target: Target<'_>) -> Result<Prepared<'_>, Error> {
+        // Before its bytes are looked at: where somebody has cut it off, they are gone.
+        self.source.check_unchanged(self.source.file())?;
         let mut method = Method::InPlace;
         let mut plan = None;
         if let [first, later @ ..] = changes {
@@ -384,6 +407,11 @@ impl Editor {
 
     fn check_inode(&self, inode: (u64, u64)) -> Result<(), Error> {
         if self.source.identity.inode == inode { Ok(()) } else { Err(Error::Changed) }
+    }
+
+    /// Another file may have taken the name meanwhile: an edit of what is open would be an edit of what nobody finds.
+    fn check_name(&self) -> Result<(), Error> {
+        self.name.inode().map_err(|_| Error::Changed).and_then(|inode| self.check_inode(inode))
     }
 
     /// Whether `path` leads to this very file.

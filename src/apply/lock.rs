@@ -1,6 +1,7 @@
 //! The lock that keeps two runs from editing one file at a time, and how long it is waited for.
 
 use std::fs::{self, File};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant};
 
@@ -23,9 +24,42 @@ const PAUSE: Duration = Duration::from_millis(2);
 /// # Errors
 /// [`Error::Locked`] where another process keeps it. A file system without locks has none to respect.
 pub fn lock(file: &File, patience: Duration) -> Result<(), Error> {
+    wait(file, patience, || is_locked(file).then_some(()))
+}
+
+/// The same for an edit through a descriptor of the user's. A lock belongs to what open(2) gave, and a second one of those
+/// has it here and gives it back with the guard. Where the user has a lock already, that does, and stays.
+///
+/// # Errors
+/// As [`lock`].
+pub(crate) fn lock_for_an_edit(file: &File, patience: Duration) -> Result<Guard, Error> {
+    let name = format!("/proc/self/fd/{}", file.as_raw_fd());
+    let Ok(second) = File::options().read(true).write(true).open(name) else {
+        return lock(file, patience).map(|()| Guard { _own: None });
+    };
+    let is_own =
+        wait(file, patience, || if is_locked(&second) { Some(true) } else { is_locked(file).then_some(false) })?;
+    Ok(Guard { _own: is_own.then_some(second) })
+}
+
+/// Keeps a lock.
+#[derive(Debug)]
+pub(crate) struct Guard {
+    /// `None`: the lock is the user's.
+    _own: Option<File>,
+}
+
+fn is_locked(file: &File) -> bool {
+    rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) != Err(Errno::WOULDBLOCK)
+}
+
+fn wait<T>(file: &File, patience: Duration, try_lock: impl Fn() -> Option<T>) -> Result<T, Error> {
     let start = Instant::now();
     let mut holder = None;
-    while rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK) {
+    loop {
+        if let Some(locked) = try_lock() {
+            return Ok(locked);
+        }
         let waited = start.elapsed();
         if holder.is_none() || waited > FOR_READERS {
             holder = Some(holder_of(file));
@@ -36,7 +70,6 @@ pub fn lock(file: &File, patience: Duration) -> Result<(), Error> {
         }
         std::thread::sleep(PAUSE);
     }
-    Ok(())
 }
 
 const UNKNOWN: Holder = Holder { process: None, may_write: true };

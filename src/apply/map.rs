@@ -153,9 +153,15 @@ pub fn pages_lost() -> u64 {
 }
 
 /// From now on, a file that another process cuts off while it is mapped does not end this one (SIGBUS): the missing page
-/// reads as zeros and is counted. A write beyond a limit of size (SIGXFSZ) is an error of the write alone.
+/// reads as zeros and is counted, and an edit of the file is [`Error::Changed`](crate::Error::Changed). A write beyond a limit of
+/// size (SIGXFSZ) is an error of the write alone.
 ///
-/// For programs; a library leaves signals to its user.
+/// The binary calls it first of all. A library leaves signals to its user: in a program that maps files itself, missing
+/// pages of those read as zeros, too.
+///
+/// ```
+/// driver_runpath::outlive_truncation();
+/// ```
 pub fn outlive_truncation() {
     // SAFETY: `sysconf` and `signal` have no preconditions here. `action` is a valid sigaction: all zeros but for the
     // handler and its flag, and an empty mask. The handler has the signature that SA_SIGINFO asks for.

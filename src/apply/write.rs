@@ -22,7 +22,7 @@ use rustix::fs::OFlags;
 use crate::Error;
 use crate::apply::journal::Undo;
 use crate::apply::links::{Method, Protection};
-use crate::apply::lock::{PATIENCE, lock};
+use crate::apply::lock::{PATIENCE, lock_for_an_edit};
 use crate::apply::map::{EditMap, pages_lost};
 use crate::apply::privileges::Privileges;
 use crate::apply::source::Source;
@@ -52,8 +52,10 @@ pub enum Durability {
 
 impl Verified<'_> {
     /// Writes the edits into `file`, which is open for reading and writing and has the bytes that they were planned for.
-    /// All of it is read once more for that; [`Editor`](crate::apply::edit::Editor) knows cheaper ways, and more. `file` keeps a
-    /// lock (flock(2)) until it is closed.
+    /// All of it is read once more for that; [`Editor`](crate::apply::edit::Editor) knows cheaper ways, and more.
+    ///
+    /// Other runs wait meanwhile (flock(2)). A lock that `file` has already does for that, becomes an exclusive one and
+    /// stays; an [`Editor`](crate::apply::edit::Editor) of this file that is still open is another run.
     ///
     /// ```
     /// use driver_runpath::apply::Durability;
@@ -95,7 +97,7 @@ impl Verified<'_> {
     /// [`Error::Unwritten`]: the file is as it was. [`Error::HalfDone`]: that could not be had.
     pub fn apply(self, file: &File, durability: Durability) -> Result<(), Error> {
         check_descriptor(file)?;
-        lock(file, PATIENCE)?;
+        let _lock = lock_for_an_edit(file, PATIENCE)?;
         {
             let source = Source::of(file.try_clone().map_err(Error::io("cannot open"))?)?;
             if source.bytes() != self.plan().original() {

@@ -143,10 +143,11 @@ pub fn stub_directories(current: &Current, must_stay: impl Fn(&[u8]) -> bool) ->
 
 /// Prefix, cuda_compat, driver, then the rest in its order without empty entries, stubs and duplicates of the prefix.
 fn new_search_path(old: &[u8], policy: &Policy, must_stay: impl Fn(&[u8]) -> bool) -> Vec<u8> {
-    let entries = || entries(old).filter(|entry| !entry.is_empty());
-    let compat = entries().filter(|entry| is_cuda_compat(entry));
-    let prefix = policy.prepend.iter().map(Vec::as_slice).chain(compat).chain([policy.driver_dir.as_slice()]);
-    let kept = entries().filter(|entry| !is_stub_directory(entry) || must_stay(entry));
+    let there = || entries(old).filter(|entry| !entry.is_empty());
+    let compat = there().filter(|entry| is_cuda_compat(entry));
+    // Each can be several: loaders and the next run see them one by one.
+    let prefix = policy.prepend.iter().flat_map(|path| entries(path)).chain(compat).chain(entries(&policy.driver_dir));
+    let kept = there().filter(|entry| !is_stub_directory(entry) || must_stay(entry));
     let mut seen = HashSet::new();
     let unique =
         prefix.filter(|entry| !entry.is_empty()).chain(kept).filter(|entry| seen.insert(same_directory_key(entry)));
@@ -267,6 +268,17 @@ mod tests {
         let policy = Policy { prepend: vec![b"/first".to_vec(), b"/second".to_vec()], ..policy() };
         let decision = decide(&runpath("/x-cuda_compat/compat:/second:/a"), &policy, |_| false, false);
         assert_eq!(decision.path, b"/first:/second:/x-cuda_compat/compat:/run/opengl-driver/lib:/a");
+    }
+
+    #[test]
+    fn a_list_of_directories_does_not_grow_with_each_run() {
+        let policy = Policy::new("/driver:/a/driver").prepend(["/first:/second"]);
+        let once = decide(&runpath("/a:/second"), &policy, |_| false, false);
+        assert_eq!(once.path, b"/first:/second:/driver:/a/driver:/a");
+        let again = Current { runpath: Some(once.path), rpath: None };
+        assert!(!decide(&again, &policy, |_| false, false).changes);
+        let nothing = PathOperation::driver("").decide(&Current::default(), &[], None, |_, _| false);
+        assert_eq!(nothing, None, "an empty search path is none");
     }
 
     #[test]

@@ -74,7 +74,7 @@ impl PathOperation {
                     |entry: &[u8]| needed.iter().any(|name| !names.is_driver_soname(name) && holds(entry, name));
                 let policy = Policy { force: force.or(policy.force), ..policy.clone() };
                 let decision = decide(now, &policy, must_stay, false);
-                return Some((decision.tag, decision.path));
+                return (!decision.path.is_empty()).then_some((decision.tag, decision.path));
             }
         };
         let tag = force.or(effective.map(|(tag, _)| tag)).unwrap_or(Tag::Runpath);

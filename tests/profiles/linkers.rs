@@ -3,9 +3,9 @@
 
 use super::specs;
 use crate::support::lab::{Lab, same, succeed};
-use driver_runpath::fixtures::{Profile, Target};
-use goblin::elf::Elf;
+use driver_runpath::fixtures::{FileType, Profile, Spec, Target};
 use goblin::elf::program_header::{PT_LOAD, PT_NOTE};
+use goblin::elf::{Elf, ProgramHeader};
 use libtest_mimic::Failed;
 use std::collections::BTreeSet;
 use std::fs;
@@ -40,6 +40,8 @@ struct Layout {
     spare: usize,
     /// Whether each segment but the first and the one of `.dynamic` starts at a place of the file of its own page.
     pages: Vec<bool>,
+    /// What lies in the first segment.
+    first: Vec<String>,
     /// What lies in the last segment.
     last: BTreeSet<String>,
     /// Whether the section headers lie within a segment.
@@ -66,13 +68,15 @@ impl Layout {
         // goblin ends the list with the first DT_NULL.
         let used = elf.dynamic.as_ref().map_or(0, |dynamic| dynamic.dyns.len());
         let last = loads.last().ok_or("no segment")?;
-        let is_last = |addr: u64| last.p_vaddr <= addr && addr < last.p_vaddr + last.p_memsz;
+        let is_in = |load: &ProgramHeader, addr: u64| load.p_vaddr <= addr && addr < load.p_vaddr + load.p_memsz;
+        let of = |load| loaded.iter().filter(move |section| is_in(load, section.sh_addr)).map(|s| name(s.sh_name));
         Ok(Self {
             headers,
             access: loads.iter().map(|load| load.p_flags).collect(),
             spare: entries.saturating_sub(used),
             pages: loads.iter().skip(1).map(|load| load.p_offset % 0x1000 == 0).collect(),
-            last: loaded.iter().filter(|section| is_last(section.sh_addr)).map(|s| name(s.sh_name)).collect(),
+            first: of(loads[0]).collect(),
+            last: of(last).collect(),
             sections: loaded.iter().map(|section| name(section.sh_name)).collect(),
             maps_sections: loads.iter().any(|load| load.file_range().contains(&(elf.header.e_shoff as usize))),
         })
@@ -84,9 +88,28 @@ fn common<T: PartialEq + Clone>(of: &[T], with: &[T]) -> Vec<T> {
     of.iter().filter(|member| with.contains(member)).cloned().collect()
 }
 
-/// A file of the linker itself: a library or a program.
-fn linked(lab: &Lab, profile: Profile, is_program: bool) -> Result<PathBuf, Failed> {
-    let output = lab.path(if is_program { "program" } else { "library" });
+/// What is linked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Library,
+    Program,
+    /// A program at a fixed address, where only patchelf makes a difference.
+    Fixed,
+}
+
+impl Kind {
+    fn of(profile: Profile, spec: &Spec) -> Self {
+        match (spec.is_program(), spec.file_type) {
+            (false, _) => Self::Library,
+            (true, FileType::Executable) if profile == Profile::Patchelf => Self::Fixed,
+            (true, _) => Self::Program,
+        }
+    }
+}
+
+/// A file of the linker itself.
+fn linked(lab: &Lab, profile: Profile, kind: Kind) -> Result<PathBuf, Failed> {
+    let output = lab.path(&format!("{kind:?}"));
     if profile == Profile::Go {
         let source = lab.path("main.go");
         fs::write(&source, GO)?;
@@ -106,9 +129,11 @@ fn linked(lab: &Lab, profile: Profile, is_program: bool) -> Result<PathBuf, Fail
         _ => "-fuse-ld=bfd",
     };
     cc.arg(linker);
-    if !is_program {
-        cc.args(["-shared", "-fPIC", "-Wl,-soname,libfixture.so.1"]);
-    }
+    cc.args(match kind {
+        Kind::Library => &["-shared", "-fPIC", "-Wl,-soname,libfixture.so.1"][..],
+        Kind::Program => &["-pie", "-fPIE"],
+        Kind::Fixed => &["-no-pie", "-fno-PIE"],
+    });
     succeed(&mut cc)?;
     if profile == Profile::Patchelf {
         let path = "/a/path/that/does/not/fit/where/the/old/one/was/".repeat(4);
@@ -120,20 +145,24 @@ fn linked(lab: &Lab, profile: Profile, is_program: bool) -> Result<PathBuf, Fail
 /// Compares generated files of a profile with a file of the linker.
 pub fn check(profile: Profile) -> Result<(), Failed> {
     let lab = Lab::new()?;
-    let kinds: &[bool] = if profile == Profile::Go { &[true] } else { &[false, true] };
-    for &is_program in kinds {
-        let real = Layout::read(&fs::read(linked(&lab, profile, is_program)?)?)?;
-        let generated = specs(profile, Target::X86_64).filter(|spec| spec.is_program() == is_program);
+    let kinds: &[Kind] = match profile {
+        Profile::Go => &[Kind::Program],
+        Profile::Patchelf => &[Kind::Library, Kind::Program, Kind::Fixed],
+        _ => &[Kind::Library, Kind::Program],
+    };
+    for &kind in kinds {
+        let real = Layout::read(&fs::read(linked(&lab, profile, kind)?)?)?;
+        let generated = specs(profile, Target::X86_64).filter(|spec| Kind::of(profile, spec) == kind);
         let (mut seen, mut files) = (BTreeSet::new(), 0);
         for spec in generated {
             let ours = Layout::read(&spec.build()?)?;
-            let result = compare(profile, &ours, &real);
+            let result = compare(profile, kind, &ours, &real);
             result
                 .map_err(|why| format!("{profile:?}: {}\n{ours:?}\n{real:?}\n{spec:?}", why.message().unwrap_or("")))?;
             seen.extend(ours.sections);
             files += 1;
         }
-        println!("{profile:?}: {files} files like that of the linker, with {seen:?}");
+        println!("{profile:?}, {kind:?}: {files} files like that of the linker, with {seen:?}");
         let unseen: Vec<_> =
             [".dynsym", ".dynstr", ".dynamic", ".text"].iter().filter(|n| !seen.contains(**n)).collect();
         same(unseen, vec![], "sections that no file has")?;
@@ -141,7 +170,7 @@ pub fn check(profile: Profile) -> Result<(), Failed> {
     Ok(())
 }
 
-fn compare(profile: Profile, ours: &Layout, real: &Layout) -> Result<(), Failed> {
+fn compare(profile: Profile, kind: Kind, ours: &Layout, real: &Layout) -> Result<(), Failed> {
     let spare = if profile == Profile::Patchelf { ours.spare } else { real.spare };
     same(ours.spare, spare, "spare entries")?;
     // patchelf 0.14 and 0.19 sort what they move differently.
@@ -151,6 +180,13 @@ fn compare(profile: Profile, ours: &Layout, real: &Layout) -> Result<(), Failed>
             layout.last.iter().filter(|name| others.contains(name)).cloned().collect()
         };
         same(both(ours, real), both(real, ours), "sections of the last segment")?;
+        if kind == Kind::Fixed {
+            let first = |layout: &Layout, other: &Layout| -> BTreeSet<String> {
+                common(&layout.first, &other.sections).into_iter().collect()
+            };
+            same(first(ours, real), first(real, ours), "sections of the first segment")?;
+            same(ours.access.first(), real.access.first(), "what the first segment may be used for")?;
+        }
         return same(ours.access.last(), real.access.last(), "what the last segment may be used for");
     }
     let sections = (common(&ours.sections, &real.sections), common(&real.sections, &ours.sections));
