@@ -256,7 +256,7 @@ fn put(file: &mut [u8], at: usize, bytes: &[u8]) {
 }
 
 use goblin::elf::dynamic::{DT_GNU_HASH, DT_HASH, DT_STRSZ, DT_SYMTAB, DT_VERNEED, DT_VERSYM};
-use goblin::elf::section_header::{SHT_GNU_VERNEED, SHT_GNU_VERSYM, SHT_NOTE, SHT_STRTAB};
+use goblin::elf::section_header::{SHT_DYNSYM, SHT_GNU_VERNEED, SHT_GNU_VERSYM, SHT_HASH, SHT_NOTE, SHT_STRTAB};
 
 #[test]
 fn an_entry_that_leads_into_the_strings_is_no_table_to_go_by() {
@@ -404,6 +404,34 @@ fn versions_in_what_looks_like_padding_are_not_written_over() {
 }
 
 /// A library with a resolution note beside its other notes, named by two headers.
+/// A record that lies in another table would move with that one, and not with its own.
+#[test]
+fn a_record_of_versions_in_a_section_of_another_kind_is_not_moved_with_that() {
+    let mut spec = packed(&[DynSym, VerNeed, DynStr, Hash, GnuHash, VerSym], &[Header::Loads, Header::Dynamic]);
+    spec.dynamic.insert(0, Entry::RunPath("/old".into()));
+    (spec.loads[0].file_gap, spec.trailing) = (64, (&[1; 64]).into());
+    let mut file = spec.build().expect("a file");
+    let tables = Elf64::of(&file);
+    let hash = tables.section(SHT_HASH).1;
+    let before = planned(&file).expect("a plan");
+    assert!(before.moves.iter().any(|table| table.from.start.0 == hash.sh_offset), "{:?}", before.moves);
+    // The one Verneed has 16 bytes, a Vernaux behind it: vna_next.
+    let record = tables.section(SHT_GNU_VERNEED).1.sh_offset + 16;
+    put(&mut file, record as usize + 12, &((hash.sh_offset - record) as u32).to_le_bytes());
+    let said = planned(&file).expect_err("a refusal");
+    assert_eq!(said, "a version record and a section of another kind share bytes");
+}
+
+/// The address of a hash table, damaged, does not cut off the symbols.
+#[test]
+fn a_hash_table_that_leads_into_the_symbols_does_not_hide_them() {
+    let (mut file, tables) = library();
+    let (index, symbols) = tables.section(SHT_DYNSYM);
+    put(&mut file, tables.value_at(DT_HASH), &(symbols.sh_addr + 30).to_le_bytes());
+    let image = driver_runpath::elf::Image::parse(&file).expect("a library");
+    assert_eq!(image.symbol_names().count() as u64, symbols.sh_size / 24, "section {index}");
+}
+
 #[test]
 fn a_note_that_two_headers_name_goes_and_its_neighbours_stay() {
     let mut spec = Spec::default().with(|spec| spec.resolution = vec![note("a\0=/b\0\0")]);

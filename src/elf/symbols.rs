@@ -46,18 +46,30 @@ impl SymbolTable {
         let range = count.and_then(|count| headers.file_range_of(addr, count.checked_mul(entry)?));
         match range {
             Some(range) => Some(Self { range, complete: true, exact }),
-            None => Self::to_next_table(headers, dynamic, addr, entry),
+            None => {
+                let named = by_section.and_then(|count| headers.file_range_of(addr, count.checked_mul(entry)?));
+                Self::to_next_table(headers, dynamic, addr, entry, named.as_ref())
+            }
         }
     }
 
-    /// Without a proven end: everything to the next table or the end of the segment. No symbol lies behind that; what
-    /// else lies before it keeps a few strings too many alive.
-    fn to_next_table(headers: &Headers, dynamic: &DynamicTable, addr: Vaddr, entry: u64) -> Option<Self> {
+    /// Without a proven end: everything to the next table or the end of the segment, and what a section header `named`. No
+    /// symbol lies behind that; what else lies before it keeps a few strings too many alive.
+    fn to_next_table(
+        headers: &Headers,
+        dynamic: &DynamicTable,
+        addr: Vaddr,
+        entry: u64,
+        named: Option<&Range<FileOffset>>,
+    ) -> Option<Self> {
         let (_, load) = headers.loads().find(|(_, load)| load.file_addresses().contains(&addr))?;
         let tables = TABLES.iter().filter_map(|&tag| dynamic.value(tag)).map(Vaddr).filter(|table| *table > addr);
         let end = tables.chain([load.file_addresses().end]).min()?;
         let room = end.checked_since(addr)?;
-        let range = headers.file_range_of(addr, room - room % entry)?;
+        let found = headers.file_range_of(addr, room - room % entry)?;
+        // The entry of a table may lead into the symbols.
+        let end = named.map_or(found.end, |named| named.end.max(found.end));
+        let range = found.start..end;
         Some(Self { range, complete: room >= entry, exact: false })
     }
 }

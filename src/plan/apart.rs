@@ -33,10 +33,16 @@ pub(super) fn check(image: &Image<'_>, entry: EntryFor) -> Result<(), Refusal> {
     }
     // Readers of versions follow the records from one to the next, wherever they lie.
     let mut records = Ok(());
+    let others = other_sections(image);
     version_records(image, |record| {
         records.as_ref().ok()?;
         records = match record {
-            Record::At(range) => check_free_of(&tables, "a version record", &range),
+            Record::At(range) => {
+                check_free_of(&tables, "a version record", &range).and_then(|()| match is_in(&others, &range) {
+                    true => Err(Refusal::Overlap("a version record", "a section of another kind")),
+                    false => Ok(()),
+                })
+            }
             Record::Outside(addr) => check_unmapped(image, addr),
         };
         records.is_ok().then_some(())
@@ -51,6 +57,29 @@ pub(super) fn check(image: &Image<'_>, entry: EntryFor) -> Result<(), Refusal> {
     }
     check_read_in_memory(image)?;
     check_moving(image, &tables)
+}
+
+/// The bytes of sections that are not for versions, in order, none of them twice: a record in one of these does not move with
+/// its own table, but with that section.
+fn other_sections(image: &Image<'_>) -> Vec<Range<FileOffset>> {
+    let is_other = |section: &&Section| !matches!(section.kind, elf::SHT_GNU_VERNEED | elf::SHT_GNU_VERDEF);
+    let mut ranges: Vec<_> = image.sections.iter().filter(is_other).filter_map(Section::file_range).collect();
+    ranges.retain(|range| !range.is_empty());
+    ranges.sort_unstable_by_key(|range| (range.start, range.end));
+    ranges.dedup_by(|next, last| {
+        let joined = next.start <= last.end;
+        if joined {
+            last.end = last.end.max(next.end);
+        }
+        joined
+    });
+    ranges
+}
+
+/// Whether one of `ranges`, which are in order, has a byte of `range`.
+fn is_in(ranges: &[Range<FileOffset>], range: &Range<FileOffset>) -> bool {
+    let behind = ranges.partition_point(|other| other.end <= range.start);
+    ranges.get(behind).is_some_and(|other| overlap(other, range))
 }
 
 /// Refuses a file in which loaders take other bytes for program headers or notes than the ones that an edit looks at.
