@@ -427,7 +427,12 @@ fn a_record_of_versions_in_a_section_of_another_kind_is_not_moved_with_that() {
 fn a_hash_table_that_leads_into_the_symbols_does_not_hide_them() {
     let (mut file, tables) = library();
     let (index, symbols) = tables.section(SHT_DYNSYM);
-    put(&mut file, tables.value_at(DT_HASH), &(symbols.sh_addr + 30).to_le_bytes());
+    // Where nchain, the second word there, is more than the file can hold.
+    let start = symbols.sh_offset as usize;
+    let word = |at: usize| u32::from_le_bytes(file[at..at + 4].try_into().expect("4 bytes"));
+    let large = (start + 1..).find(|at| word(at + 4) > 1 << 20).expect("a large number") - start;
+    assert!((large as u64) < symbols.sh_size - 24, "in front of the last symbol");
+    put(&mut file, tables.value_at(DT_HASH), &(symbols.sh_addr + large as u64).to_le_bytes());
     let image = driver_runpath::elf::Image::parse(&file).expect("a library");
     assert_eq!(image.symbol_names().count() as u64, symbols.sh_size / 24, "section {index}");
 }
