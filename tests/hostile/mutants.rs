@@ -10,6 +10,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use driver_runpath::apply::Durability;
 use driver_runpath::decide::Tag;
@@ -54,7 +55,7 @@ fn mutants() -> Done {
     let mut numbers = Numbers(number("DRIVER_RUNPATH_SEED", 0).wrapping_add(99));
     let sources = sources()?;
     let mut tally: BTreeMap<String, usize> = BTreeMap::new();
-    let mut done = 0;
+    let (mut done, mut slowest) = (0, Duration::ZERO);
     while done < count {
         let lab = super::support::lab::Lab::new()?;
         let batch = BATCH.min(count - done);
@@ -66,10 +67,10 @@ fn mutants() -> Done {
             fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
             originals.insert(path, bytes);
         }
-        run(lab.root(), &originals, &mut tally)?;
+        slowest = slowest.max(run(lab.root(), &originals, &mut tally)?);
         done += batch;
     }
-    println!("{done} damaged files: {tally:?}");
+    println!("{done} damaged files: {tally:?}; {BATCH} at a time, at most {slowest:?}");
     let of = |word: &str| tally.get(word).copied().unwrap_or(0);
     same(of(BLAMED), 0, &format!("damaged files that pass for defects of the program: {tally:?}"))?;
     same(of("changed") > count / 20 && of("error") > count / 20, true, &format!("enough of each kind: {tally:?}"))
@@ -114,12 +115,18 @@ fn changes() -> Vec<Change> {
     paths.iter().zip(&notes).flat_map(both).collect()
 }
 
-/// One run over a directory, and what became of its files.
-fn run(tree: &Path, originals: &BTreeMap<PathBuf, Vec<u8>>, tally: &mut BTreeMap<String, usize>) -> Done {
+/// One run over a directory, and what became of its files; how long it took.
+fn run(
+    tree: &Path,
+    originals: &BTreeMap<PathBuf, Vec<u8>>,
+    tally: &mut BTreeMap<String, usize>,
+) -> Result<Duration, Failed> {
+    let start = Instant::now();
     let output = Command::new("timeout")
         .args([SECONDS, "prlimit", MEMORY, env!("CARGO_BIN_EXE_driver-runpath"), "fix", "--all", "--json"])
         .arg(tree)
         .output()?;
+    let taken = start.elapsed();
     let errors = String::from_utf8_lossy(&output.stderr).into_owned();
     same(output.status.code().is_some_and(|code| code <= 2), true, &format!("{:?} {errors}", output.status))?;
     let report: serde_json::Value = serde_json::from_slice(&output.stdout)?;
@@ -145,7 +152,7 @@ fn run(tree: &Path, originals: &BTreeMap<PathBuf, Vec<u8>>, tally: &mut BTreeMap
             return Err(fault("changed without a word"));
         }
     }
-    Ok(())
+    Ok(taken)
 }
 
 /// What another patchelf makes of the same files, and what ours does; for figures, nothing is asked of it.
@@ -162,7 +169,7 @@ fn beside() -> Done {
             let path = lab.path("file");
             fs::write(&path, &bytes)?;
             fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
-            let start = std::time::Instant::now();
+            let start = Instant::now();
             let mut command = Command::new("timeout");
             command.args(["-s", "KILL", "10"]).arg(editor);
             let status = command.args(["--set-rpath", "/run/opengl-driver/lib"]).arg(&path).output()?.status;
