@@ -73,6 +73,20 @@ fn read(
     Some(behind)
 }
 
+/// Whether a section only has the note's name, or had it: no row of resolution notes, nor the zeros that are left of one.
+fn is_other(image: &Image, index: usize) -> bool {
+    let section = image.sections[index];
+    let Some(bytes) = image.slice(section.offset, section.size).filter(|_| section.has_file_bytes()) else {
+        return false;
+    };
+    let (mut row, mut at) = (Vec::new(), 0);
+    while let Some(end) = read(image, bytes, at, 4, &mut row) {
+        at = end;
+    }
+    let is_ours = section.kind == SHT_NOTE && at == bytes.len() && !row.is_empty() && row.iter().all(Option::is_some);
+    !is_ours && bytes.iter().any(|byte| *byte != 0)
+}
+
 fn sections(image: &Image, name: &[u8]) -> Vec<usize> {
     let all = image.sections.iter().enumerate();
     all.filter(|(index, _)| image.section_name(*index).as_bytes() == name).map(|(index, _)| index).collect()
@@ -103,14 +117,20 @@ pub fn masked(bytes: &[u8]) -> Cow<'_, [u8]> {
         }
     }
     for index in named {
-        for value in symbols_in(&image, index) {
-            zero(value);
-        }
         let section = image.sections[index];
+        let header = image.shoff + index as u64 * image.shentsize;
         // Where a PT_NOTE shows it, the notes in it are others'.
         let overlaps = |range: Range<u64>| range.start < section.file_range().end && section.offset < range.end;
         let is_shown = image.segments.iter().any(|segment| segment.kind == PT_NOTE && overlaps(segment.file_range()));
         let in_note = notes.iter().any(|note| overlaps(note.all.clone()));
+        if !is_shown && !in_note && is_other(&image, index) {
+            // It loses its name alone.
+            zero(header..header + 4);
+            continue;
+        }
+        for value in symbols_in(&image, index) {
+            zero(value);
+        }
         // Zeroed within a row of other notes, it goes on to say how long it was.
         let in_row = section.kind == SHT_NOTE && image.section_name(index).as_bytes() == TAIL;
         if section.has_file_bytes()
@@ -121,7 +141,6 @@ pub fn masked(bytes: &[u8]) -> Cow<'_, [u8]> {
         {
             zero(section.file_range());
         }
-        let header = image.shoff + index as u64 * image.shentsize;
         zero(header..header + image.shentsize);
     }
     Cow::Owned(file)
