@@ -12,13 +12,17 @@
 //! }
 //! ```
 
+mod calls;
 pub(crate) mod dlopen_note;
 mod entry_points;
 mod formats;
 mod immediates;
 mod names;
 mod needed;
+mod probes;
 mod purpose;
+mod reached;
+pub(crate) mod references;
 pub(crate) mod regions;
 mod strings;
 mod vectors;
@@ -26,6 +30,7 @@ mod wide;
 
 use crate::elf::{FileOffset, Image};
 pub use names::{DriverNames, Group};
+use probes::probes;
 pub use purpose::Purpose;
 use regions::{Regions, regions};
 use strings::Search;
@@ -62,6 +67,9 @@ pub enum EvidenceKind {
     EntryPoint,
     /// The code builds such a SONAME from constants, in the code or, for vector registers, in data.
     Immediate,
+    /// Such a SONAME stands there, and the code only asks whether it is loaded already (`RTLD_NOLOAD`). A file with this
+    /// kind of evidence has no other one, and does not load the driver.
+    Probe,
 }
 
 /// One reason to believe that a file loads the driver: what, and where.
@@ -141,12 +149,18 @@ pub struct Detection {
 impl Detection {
     /// Whether the file itself loads a driver library: it is linked to one, or it names one and can open libraries.
     pub fn loads_driver(&self) -> bool {
-        self.opens && !self.evidence.is_empty() || self.evidence.iter().any(|found| found.kind == EvidenceKind::Needed)
+        self.opens && self.evidence.iter().any(|found| found.kind != EvidenceKind::Probe)
+            || self.evidence.iter().any(|found| found.kind == EvidenceKind::Needed)
     }
 
     /// Whether the file only hands a driver library's name to someone else.
     pub fn names_only(&self) -> bool {
-        !self.evidence.is_empty() && !self.loads_driver()
+        !self.evidence.is_empty() && !self.loads_driver() && !self.asks_only()
+    }
+
+    /// Whether the file only asks if a driver library is loaded already, which takes no search path.
+    pub fn asks_only(&self) -> bool {
+        self.evidence.iter().any(|found| found.kind == EvidenceKind::Probe)
     }
 }
 
@@ -177,11 +191,17 @@ pub fn detect(image: &Image<'_>, names: &DriverNames, depth: Depth) -> Detection
         return found;
     }
     let Regions { list, warnings, limited } = regions(image);
+    // What contradicts itself, or was not looked at, proves nothing.
+    let is_clear = warnings.is_empty() && !limited;
     found.warnings.extend(warnings);
     let search = Search { names, machine: image.machine, opens: found.opens, depth };
     let strings = search.run(&list, !found.evidence.is_empty());
     found.searched = strings.searched;
     found.evidence.extend(strings.evidence);
+    let may_ask = is_clear && found.opens && found.evidence.iter().all(|found| found.kind == EvidenceKind::Soname);
+    if may_ask && !found.evidence.is_empty() {
+        found.evidence = probes(image, &list, &search).unwrap_or(found.evidence);
+    }
     if strings.is_cut {
         found.warnings.push(format!("it names driver libraries in more than {MOST} ways; only so many are listed"));
     }

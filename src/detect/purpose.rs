@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use super::Detection;
+use super::{Detection, EvidenceKind};
 
 /// An interface of the driver.
 ///
@@ -117,7 +117,8 @@ impl Purpose {
 impl Detection {
     /// What the file wants the driver for.
     pub fn purposes(&self) -> BTreeSet<Purpose> {
-        self.evidence.iter().map(|found| Purpose::of(&found.what)).collect()
+        let wanted = self.evidence.iter().filter(|found| found.kind != EvidenceKind::Probe);
+        wanted.map(|found| Purpose::of(&found.what)).collect()
     }
 }
 

@@ -46,6 +46,14 @@ impl Region<'_> {
     }
 }
 
+/// Which of `regions` holds the byte at `addr`, and where in it.
+pub(super) fn region_of<'a, 'data>(regions: &'a [Region<'data>], addr: u64) -> Option<(usize, &'a Region<'data>)> {
+    regions.iter().find_map(|region| {
+        let at = usize::try_from(addr.checked_sub(region.addr.0)?).ok()?;
+        (at < region.bytes.len()).then_some((at, region))
+    })
+}
+
 /// The regions of a file, and what is odd about them.
 #[derive(Default)]
 pub(crate) struct Regions<'data> {

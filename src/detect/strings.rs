@@ -95,6 +95,12 @@ fn evidence_at(bytes: &[u8], at: usize, names: &DriverNames, wanted: Wanted) -> 
     Some((EvidenceKind::Soname, at, wide_name(bytes.get(at..)?, names)?))
 }
 
+/// Whether what is at `at` is a name without its `li`, which lies elsewhere.
+fn is_tail(bytes: &[u8], at: usize) -> bool {
+    let (front, text) = bytes.split_at_checked(at).unwrap_or_default();
+    TAILS.iter().any(|tail| text.starts_with(tail)) && !front.ends_with(b"li")
+}
+
 /// What a search gave.
 #[derive(Default)]
 pub(super) struct Found {
@@ -170,6 +176,39 @@ impl Search<'_> {
             found.evidence.extend(cuts.built_name(regions, self.names));
         }
         found
+    }
+
+    /// Hands over each name and function in `data`, also where it is there twice, with its region, kind and place, as long as
+    /// they are taken; and gives what may be the starts of others.
+    pub(super) fn each<'data>(
+        &self,
+        data: &'data [Region<'data>],
+        mut take: impl FnMut(&'data Region<'data>, EvidenceKind, usize, String) -> Option<()>,
+    ) -> Option<Cuts<'data>> {
+        let wanted = Wanted::NamesAndFunctions;
+        let mut cuts = Cuts::default();
+        for region in data {
+            for at in candidates(region.bytes, self.names, wanted) {
+                match evidence_at(region.bytes, at, self.names, wanted) {
+                    Some((kind, start, what)) => take(region, kind, start, what)?,
+                    // The rest of a name whose start lies elsewhere.
+                    None if is_tail(region.bytes, at) => return None,
+                    None => cuts.note(region, at, self.names),
+                }
+            }
+        }
+        Some(cuts)
+    }
+
+    /// Whether the code has, or may build, a name: some start of one is in it, or what follows a cut; or a cut in the data
+    /// goes on there.
+    pub(super) fn may_be_built(&self, regions: &[Region<'_>], cuts: &Cuts<'_>) -> bool {
+        let is_start = |text: &[u8]| self.names.anchors().iter().any(|anchor| text.starts_with(anchor));
+        let has_some = |region: &Region<'_>| {
+            let mut places = candidates(region.bytes, self.names, Wanted::NamesAndConstants);
+            places.any(|at| is_tail(region.bytes, at) || region.bytes.get(at..).is_some_and(is_start))
+        };
+        regions.iter().filter(|region| region.is_code).any(has_some) || cuts.built_name(regions, self.names).is_some()
     }
 
     fn built_at(&self, code: &[u8], at: usize, start: Start<'_>) -> Option<(EvidenceKind, usize, String)> {

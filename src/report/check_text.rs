@@ -220,6 +220,9 @@ fn verdict_line(path: &Path, judged: &Judged) -> String {
             (verdict_words(&judged.verdict), format!("{now}; {}", note::misleads(said, judged.note.as_ref())))
         }
         Verdict::NamesOnly => ("names it only", likely_openers(&judged.openers)),
+        Verdict::NotALoader if judged.detection.asks_only() => {
+            return format!("does not load the driver: {}: {}", name(path), reasons(&judged.detection));
+        }
         Verdict::NotALoader => return format!("does not load the driver: {}", name(path)),
     };
     format!("{word}: {}: {}; {what}", name(path), reasons(&judged.detection))

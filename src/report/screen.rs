@@ -6,7 +6,9 @@ use std::path::{Component, Path};
 use anstyle::{AnsiColor, Style};
 
 use super::note;
-use super::text::{NO_LOADER, evidence_in_short, harmless, name, new_search_path, old_search_path, with_openers};
+use super::text::{
+    NO_LOADER, evidence_in_short, harmless, name, new_search_path, no_loader, old_search_path, with_openers,
+};
 use crate::apply::directories::directory_of;
 use crate::commands::check::{Judged, Verdict};
 use crate::commands::fix::{Changed, Fixed};
@@ -211,7 +213,7 @@ fn why(judged: &Judged) -> String {
         Verdict::FindsStub(stub) => format!("{} comes first; {evidence}", harmless(stub)),
         Verdict::Misled(said) => format!("its resolution note {}; {evidence}", note::sends(said)),
         Verdict::NamesOnly => evidence + &with_openers(&judged.openers),
-        Verdict::NotALoader => NO_LOADER.to_owned(),
+        Verdict::NotALoader => no_loader(&judged.detection),
         Verdict::Finds | Verdict::Misses => evidence,
     }
 }

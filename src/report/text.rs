@@ -111,6 +111,10 @@ pub(super) fn evidence(found: &Evidence) -> String {
         EvidenceKind::Soname | EvidenceKind::Format => format!("names {what} in {place} at {}", found.offset),
         EvidenceKind::EntryPoint => format!("names the driver's function {what} in {place} at {}", found.offset),
         EvidenceKind::Immediate => format!("builds {what} in {place} at {}", found.offset),
+        EvidenceKind::Probe => format!(
+            "asks whether {what} is loaded already (RTLD_NOLOAD), and opens it nowhere: the name is in {place} at {}",
+            found.offset
+        ),
     }
 }
 
@@ -138,6 +142,7 @@ pub(super) fn evidence_in_short(detection: &Detection) -> String {
             EvidenceKind::Soname | EvidenceKind::Format => "names",
             EvidenceKind::EntryPoint => "uses",
             EvidenceKind::Immediate => "builds",
+            EvidenceKind::Probe => "asks for",
         };
         let what = harmless(found.what.as_bytes());
         if words.iter().any(|word| word.ends_with(&what)) {
@@ -161,6 +166,7 @@ fn weakness(kind: EvidenceKind) -> u8 {
         EvidenceKind::Format => 3,
         EvidenceKind::Immediate => 4,
         EvidenceKind::EntryPoint => 5,
+        EvidenceKind::Probe => 6,
     }
 }
 
@@ -198,6 +204,11 @@ pub(super) fn new_search_path(decision: &Decision) -> String {
 
 /// What is said of a file that is not given the driver's directory.
 pub(super) const NO_LOADER: &str = "does not load the driver";
+
+/// The same, and why, where it names a driver library all the same.
+pub(super) fn no_loader(detection: &Detection) -> String {
+    if detection.asks_only() { format!("{NO_LOADER}: {}", reasons(detection)) } else { NO_LOADER.to_owned() }
+}
 
 /// What is said of a file that names a driver library and can open nothing.
 pub(super) fn likely_openers(openers: &[PathBuf]) -> String {
@@ -273,7 +284,7 @@ pub fn fix_text(
                 writeln!(out, "left: {name}: {reasons}; {}", likely_openers(openers))?;
             }
             Outcome::NotALoader if verbosity >= Verbosity::All => {
-                writeln!(out, "left: {}: {NO_LOADER}", name(&file.path))?;
+                writeln!(out, "left: {}: {}", name(&file.path), no_loader(&file.detection))?;
             }
             _ => {}
         }

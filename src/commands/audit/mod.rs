@@ -4,7 +4,6 @@
 //! together for the whole tree.
 
 mod names;
-mod references;
 
 use crate::walk::watch::Watch;
 use std::collections::{BTreeMap, BTreeSet, HashMap};

@@ -5,11 +5,10 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::detect::dlopen_note::elements;
+use crate::detect::references::referred;
 use crate::detect::regions::{Region, regions};
 use crate::detect::{Depth, DriverNames, EvidenceKind, detect};
 use crate::elf::{FileOffset, Image, Vaddr};
-
-use super::references::referred;
 
 /// Why a name is believed to be opened, the best reason first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
