@@ -276,8 +276,16 @@ fn check_readable(before: &Reading, after: &Reading, plan: &Plan<'_>) -> Result<
     };
     let in_file = |load: &ProgramHeader| load.p_offset..load.p_offset.saturating_add(load.p_filesz);
     let in_memory = |load: &ProgramHeader| load.p_vaddr..load.p_vaddr.saturating_add(load.p_memsz);
-    let is_lost =
-        |table: &&Move| readable(before, &in_file, table.from.start.0) && !readable(after, &in_memory, table.addr.0);
+    // A damaged segment can cover sections that are for no loader.
+    let is_loaded = |start: u64| {
+        let mut here = before.sections.iter().filter(|section| section.sh_offset == start && section.sh_size > 0);
+        here.all(SectionHeader::is_alloc)
+    };
+    let is_lost = |table: &&Move| {
+        is_loaded(table.from.start.0)
+            && readable(before, &in_file, table.from.start.0)
+            && !readable(after, &in_memory, table.addr.0)
+    };
     match plan.moves.iter().find(is_lost) {
         Some(table) => Err(format!("the table at {:#x} moves to memory that cannot be read", table.from.start.0)),
         None => Ok(()),
