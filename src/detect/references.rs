@@ -13,12 +13,14 @@ use crate::elf::Vaddr;
 
 /// Those of `wanted` that some code refers to. Code is read only where something is wanted.
 pub(crate) fn referred(machine: elf::Machine, regions: &[Region<'_>], wanted: &HashSet<Vaddr>) -> HashSet<Vaddr> {
-    if machine != elf::EM_X86_64 || wanted.is_empty() {
+    let (Some(low), Some(high)) = (wanted.iter().min(), wanted.iter().max()) else { return HashSet::new() };
+    if machine != elf::EM_X86_64 {
         return HashSet::new();
     }
     let code = regions.iter().filter(|region| region.is_code);
     let targets = code.flat_map(|region| memchr::memchr_iter(LEA, region.bytes).filter_map(|at| target(region, at)));
-    targets.filter(|target| wanted.contains(target)).collect()
+    // A comparison is cheaper than a hash.
+    targets.filter(|target| (low..=high).contains(&target) && wanted.contains(target)).collect()
 }
 
 /// The opcode, behind a REX prefix with W.
