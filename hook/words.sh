@@ -8,7 +8,8 @@ driverRunpathWords() {
   for name in "${@:2}"; do
     local -n list=$name
     words=()
-    if [[ $(declare -p "$name" 2>/dev/null) == "declare -a"* ]]; then
+    # By its attributes: `declare -p` would take a subshell, for each variable of each call.
+    if [[ -v $name && ${list@a} == *a* ]]; then
       words=("${list[@]}")
     else
       read -rd "" -a words <<<"${list-}" || :
