@@ -293,7 +293,7 @@ fn tree(table: &mut Table) {
     table.at_most("the same", &first, "walk, four bytes of each, one memmem", &base.done(), 2.0);
     table.at_most("the tree, a second `fix`", &second.done(), "the first", &first, 1.2);
     table.at_most("the tree, `check`", &check.done(), "`fix`", &first, 2.0);
-    table.bytes("the tree, growth", growth, "bash around patchelf", their_growth, 0.1);
+    table.bytes("the tree, growth", growth, "bash around patchelf", their_growth, 0.03);
     in_nix_order(table, &original, &copy);
     if drop_caches() {
         inputs::copy_tree(&original, &copy);
