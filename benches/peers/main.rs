@@ -218,27 +218,26 @@ fn others(table: &mut Table, original: &Path, file: &Path) {
     const LIEF: &str = "import lief, sys\nb = lief.ELF.parse(sys.argv[1])\n\
         [b.remove(e) for e in list(b.dynamic_entries) if e.tag == lief.ELF.DynamicEntry.TAG.RUNPATH]\n\
         b.add(lief.ELF.DynamicEntryRunPath('/run/opengl-driver/lib:$ORIGIN'))\nb.write(sys.argv[1])";
-    if let Some(python) = std::env::var_os("LIEF_PYTHON") {
+    let mut longer = |name: &str, their_edit: &dyn Fn() -> Command| {
         let (mut ours_all, mut theirs) = (Figure::new(), Figure::new());
         for _ in 0..3 {
             inputs::copy_file(original, file);
             ours_all.add(run_timed(&mut ours([OsStr::new("fix"), OsStr::new("--all"), file.as_os_str()])));
             inputs::copy_file(original, file);
-            theirs.add(run_timed(Command::new(&python).args(["-c", LIEF]).arg(file)));
+            theirs.add(run_timed(their_edit().arg(file)));
         }
-        table.beside("one large library, longer path", &ours_all.done(), "LIEF", &theirs.done());
+        table.beside("one large library, longer path", &ours_all.done(), name, &theirs.done());
+    };
+    let with = |program: &OsStr, arguments: &[&str]| {
+        let mut command = Command::new(program);
+        command.args(arguments);
+        command
+    };
+    if let Some(python) = std::env::var_os("LIEF_PYTHON") {
+        longer("LIEF", &|| with(&python, &["-c", LIEF]));
     }
     if let Some(formatelf) = std::env::var_os("FORMATELF") {
-        let (mut ours_all, mut theirs) = (Figure::new(), Figure::new());
-        for _ in 0..3 {
-            inputs::copy_file(original, file);
-            ours_all.add(run_timed(&mut ours([OsStr::new("fix"), OsStr::new("--all"), file.as_os_str()])));
-            inputs::copy_file(original, file);
-            theirs.add(run_timed(
-                Command::new(&formatelf).args(["--set-rpath", "/run/opengl-driver/lib:$ORIGIN"]).arg(file),
-            ));
-        }
-        table.beside("one large library, longer path", &ours_all.done(), "formatelf", &theirs.done());
+        longer("formatelf", &|| with(&formatelf, &["--set-rpath", "/run/opengl-driver/lib:$ORIGIN"]));
     }
     if !Command::new("chrpath").arg("--version").output().is_ok_and(|ran| ran.status.success()) {
         return println!("chrpath: not there");
