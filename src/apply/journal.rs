@@ -22,7 +22,7 @@ use std::ops::Range;
 
 use crate::apply::Durability;
 use crate::decide::Tag;
-use crate::elf::Image;
+use crate::elf::{Image, merged};
 use crate::plan::{Change, Content, Edit, NoteChange, Plan, plan};
 use crate::verify::check_plan;
 
@@ -346,19 +346,6 @@ fn sectors(window: Range<usize>) -> impl Iterator<Item = Range<usize>> {
 
 fn is_zero(bytes: &[u8]) -> bool {
     bytes.iter().all(|&byte| byte == 0)
-}
-
-/// The ranges in order, those that overlap as one.
-fn merged(mut ranges: Vec<Range<usize>>) -> Vec<Range<usize>> {
-    ranges.sort_by_key(|range| (range.start, range.end));
-    let mut merged: Vec<Range<usize>> = Vec::new();
-    for range in ranges {
-        match merged.last_mut() {
-            Some(last) if range.start < last.end => last.end = last.end.max(range.end),
-            _ => merged.push(range),
-        }
-    }
-    merged
 }
 
 /// Windows of the file, and what the edits so far have made of the same windows of the file before.

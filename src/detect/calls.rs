@@ -10,7 +10,7 @@ use std::ops::Range;
 
 use object::elf;
 
-use super::references::{addresses, distances};
+use super::references::{LEA, addresses, distances};
 use super::regions::{Region, region_of};
 use crate::elf::{Image, Vaddr};
 
@@ -177,7 +177,6 @@ impl<'a, 'data> Code<'a, 'data> {
     }
 }
 
-const LEA: u8 = 0x8d;
 pub(super) const CALL: u8 = 0xe8;
 pub(super) const JUMP: u8 = 0xe9;
 /// A prefix of MPX, which linkers went on writing.

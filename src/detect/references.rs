@@ -24,7 +24,7 @@ pub(crate) fn referred(machine: elf::Machine, regions: &[Region<'_>], wanted: &H
 }
 
 /// The opcode, behind a REX prefix with W.
-const LEA: u8 = 0x8d;
+pub(super) const LEA: u8 = 0x8d;
 
 /// The address that the instruction with its opcode at `at` yields, if it is one.
 fn target(region: &Region<'_>, at: usize) -> Option<Vaddr> {

@@ -31,8 +31,8 @@ pub use notes::has_build_id;
 pub(crate) use notes::{Note, Notes};
 pub use search_path::{Current, Tag};
 pub use sections::{Section, SectionTable};
-pub(crate) use space::overlap;
 pub use space::{FileOffset, Vaddr};
+pub(crate) use space::{merged, overlap};
 pub use strings::{StringTable, string_at};
 pub use symbols::SymbolTable;
 

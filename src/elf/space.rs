@@ -70,3 +70,16 @@ position! {
 pub(crate) fn overlap<T: Ord + Copy>(a: &Range<T>, b: &Range<T>) -> bool {
     a.start.max(b.start) < a.end.min(b.end)
 }
+
+/// The ranges in order, those that overlap as one.
+pub(crate) fn merged<T: Ord + Copy>(mut ranges: Vec<Range<T>>) -> Vec<Range<T>> {
+    ranges.sort_by_key(|range| (range.start, range.end));
+    let mut merged: Vec<Range<T>> = Vec::new();
+    for range in ranges {
+        match merged.last_mut() {
+            Some(last) if range.start < last.end => last.end = last.end.max(range.end),
+            _ => merged.push(range),
+        }
+    }
+    merged
+}

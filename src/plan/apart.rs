@@ -13,7 +13,7 @@ use super::free_space::within;
 use super::liveness::{Liveness, Record, version_records};
 use super::movable::{MOVABLE_SEGMENTS, NAMED, TABLES, named_places};
 use super::{NoFit, Refusal};
-use crate::elf::{FileOffset, Image, Section, Segment, Vaddr, overlap};
+use crate::elf::{FileOffset, Image, Section, Segment, Vaddr, merged, overlap};
 
 /// A table that an edit may write to, with its name.
 type Table = (&'static str, Option<Range<FileOffset>>);
@@ -65,15 +65,7 @@ fn other_sections(image: &Image<'_>) -> Vec<Range<FileOffset>> {
     let is_other = |section: &&Section| !matches!(section.kind, elf::SHT_GNU_VERNEED | elf::SHT_GNU_VERDEF);
     let mut ranges: Vec<_> = image.sections.iter().filter(is_other).filter_map(Section::file_range).collect();
     ranges.retain(|range| !range.is_empty());
-    ranges.sort_unstable_by_key(|range| (range.start, range.end));
-    ranges.dedup_by(|next, last| {
-        let joined = next.start <= last.end;
-        if joined {
-            last.end = last.end.max(next.end);
-        }
-        joined
-    });
-    ranges
+    merged(ranges)
 }
 
 /// Whether one of `ranges`, which are in order, has a byte of `range`.
