@@ -76,27 +76,6 @@ _driver__runpath() {
             driver__runpath__subcmd__help,runpath)
                 cmd="driver__runpath__subcmd__help__subcmd__runpath"
                 ;;
-            driver__runpath__subcmd__help__subcmd__runpath,append)
-                cmd="driver__runpath__subcmd__help__subcmd__runpath__subcmd__append"
-                ;;
-            driver__runpath__subcmd__help__subcmd__runpath,clear)
-                cmd="driver__runpath__subcmd__help__subcmd__runpath__subcmd__clear"
-                ;;
-            driver__runpath__subcmd__help__subcmd__runpath,prepend)
-                cmd="driver__runpath__subcmd__help__subcmd__runpath__subcmd__prepend"
-                ;;
-            driver__runpath__subcmd__help__subcmd__runpath,print)
-                cmd="driver__runpath__subcmd__help__subcmd__runpath__subcmd__print"
-                ;;
-            driver__runpath__subcmd__help__subcmd__runpath,remove)
-                cmd="driver__runpath__subcmd__help__subcmd__runpath__subcmd__remove"
-                ;;
-            driver__runpath__subcmd__help__subcmd__runpath,set)
-                cmd="driver__runpath__subcmd__help__subcmd__runpath__subcmd__set"
-                ;;
-            driver__runpath__subcmd__help__subcmd__runpath,shrink)
-                cmd="driver__runpath__subcmd__help__subcmd__runpath__subcmd__shrink"
-                ;;
             driver__runpath__subcmd__runpath,append)
                 cmd="driver__runpath__subcmd__runpath__subcmd__append"
                 ;;
@@ -170,12 +149,16 @@ _driver__runpath() {
             return 0
             ;;
         driver__runpath__subcmd__audit)
-            opts="-q -v -h -V --missing --strict --expect --ignore --driver-link --driver-lib --group --exclude --skip-damaged --quiet --verbose --json --color --help --version"
+            opts="-q -v -h -V --color --missing --strict --expect --ignore --driver-link --driver-lib --group --exclude --skip-damaged --quiet --verbose --json --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
                 --expect)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -200,10 +183,6 @@ _driver__runpath() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
-                --color)
-                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
-                    return 0
-                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -212,12 +191,16 @@ _driver__runpath() {
             return 0
             ;;
         driver__runpath__subcmd__check)
-            opts="-q -v -h -V --driver-link --driver-lib --group --exclude --skip-damaged --quiet --verbose --json --no-stubs --failing --color --help --version"
+            opts="-q -v -h -V --color --driver-link --driver-lib --group --exclude --skip-damaged --quiet --verbose --json --no-stubs --failing --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
                 --driver-link)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -232,10 +215,6 @@ _driver__runpath() {
                     ;;
                 --exclude)
                     COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --color)
-                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
                     return 0
                     ;;
                 *)
@@ -264,12 +243,16 @@ _driver__runpath() {
             return 0
             ;;
         driver__runpath__subcmd__explain)
-            opts="-h -V --sysroot --loaded-by --driver-link --driver-lib --group --json --color --help --version"
+            opts="-h -V --color --sysroot --loaded-by --driver-link --driver-lib --group --json --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
                 --sysroot)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -290,10 +273,6 @@ _driver__runpath() {
                     COMPREPLY=($(compgen -W "graphics" -- "${cur}"))
                     return 0
                     ;;
-                --color)
-                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
-                    return 0
-                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -302,12 +281,16 @@ _driver__runpath() {
             return 0
             ;;
         driver__runpath__subcmd__fix)
-            opts="-q -v -n -h -V --driver-link --driver-lib --group --exclude --skip-damaged --quiet --verbose --json --dry-run --all --drop-stubs --prepend --allow-relative --force-rpath --force-runpath --sync --break-links --color --help --version"
+            opts="-q -v -n -h -V --color --driver-link --driver-lib --group --exclude --skip-damaged --quiet --verbose --json --dry-run --all --drop-stubs --prepend --allow-relative --force-rpath --force-runpath --sync --break-links --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
                 --driver-link)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -328,10 +311,6 @@ _driver__runpath() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
-                --color)
-                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
-                    return 0
-                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -340,22 +319,22 @@ _driver__runpath() {
             return 0
             ;;
         driver__runpath__subcmd__gpu__subcmd__code)
-            opts="-q -v -h -V --require --exclude --skip-damaged --quiet --verbose --json --color --help --version"
+            opts="-q -v -h -V --color --require --exclude --skip-damaged --quiet --verbose --json --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
                 --require)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 --exclude)
                     COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --color)
-                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
                     return 0
                     ;;
                 *)
@@ -506,106 +485,8 @@ _driver__runpath() {
             return 0
             ;;
         driver__runpath__subcmd__help__subcmd__runpath)
-            opts="print set prepend append remove clear shrink"
+            opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        driver__runpath__subcmd__help__subcmd__runpath__subcmd__append)
-            opts=""
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        driver__runpath__subcmd__help__subcmd__runpath__subcmd__clear)
-            opts=""
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        driver__runpath__subcmd__help__subcmd__runpath__subcmd__prepend)
-            opts=""
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        driver__runpath__subcmd__help__subcmd__runpath__subcmd__print)
-            opts=""
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        driver__runpath__subcmd__help__subcmd__runpath__subcmd__remove)
-            opts=""
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        driver__runpath__subcmd__help__subcmd__runpath__subcmd__set)
-            opts=""
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        driver__runpath__subcmd__help__subcmd__runpath__subcmd__shrink)
-            opts=""
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -672,22 +553,22 @@ _driver__runpath() {
             return 0
             ;;
         driver__runpath__subcmd__runpath__subcmd__append)
-            opts="-o -n -q -h -V --allow-relative --output --dry-run --force-rpath --force-runpath --break-links --sync --quiet --color --help --version"
+            opts="-o -n -q -h -V --color --allow-relative --output --dry-run --force-rpath --force-runpath --break-links --sync --quiet --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
                 --output)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 -o)
                     COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --color)
-                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
                     return 0
                     ;;
                 *)
@@ -698,22 +579,22 @@ _driver__runpath() {
             return 0
             ;;
         driver__runpath__subcmd__runpath__subcmd__clear)
-            opts="-o -n -q -h -V --output --dry-run --force-rpath --force-runpath --break-links --sync --quiet --color --help --version"
+            opts="-o -n -q -h -V --color --output --dry-run --force-rpath --force-runpath --break-links --sync --quiet --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
                 --output)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 -o)
                     COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --color)
-                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
                     return 0
                     ;;
                 *)
@@ -850,22 +731,22 @@ _driver__runpath() {
             return 0
             ;;
         driver__runpath__subcmd__runpath__subcmd__prepend)
-            opts="-o -n -q -h -V --allow-relative --output --dry-run --force-rpath --force-runpath --break-links --sync --quiet --color --help --version"
+            opts="-o -n -q -h -V --color --allow-relative --output --dry-run --force-rpath --force-runpath --break-links --sync --quiet --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
                 --output)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 -o)
                     COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --color)
-                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
                     return 0
                     ;;
                 *)
@@ -894,22 +775,22 @@ _driver__runpath() {
             return 0
             ;;
         driver__runpath__subcmd__runpath__subcmd__remove)
-            opts="-o -n -q -h -V --output --dry-run --force-rpath --force-runpath --break-links --sync --quiet --color --help --version"
+            opts="-o -n -q -h -V --color --output --dry-run --force-rpath --force-runpath --break-links --sync --quiet --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
                 --output)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 -o)
                     COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --color)
-                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
                     return 0
                     ;;
                 *)
@@ -920,22 +801,22 @@ _driver__runpath() {
             return 0
             ;;
         driver__runpath__subcmd__runpath__subcmd__set)
-            opts="-o -n -q -h -V --allow-relative --output --dry-run --force-rpath --force-runpath --break-links --sync --quiet --color --help --version"
+            opts="-o -n -q -h -V --color --allow-relative --output --dry-run --force-rpath --force-runpath --break-links --sync --quiet --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
                 --output)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 -o)
                     COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --color)
-                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
                     return 0
                     ;;
                 *)
@@ -946,12 +827,16 @@ _driver__runpath() {
             return 0
             ;;
         driver__runpath__subcmd__runpath__subcmd__shrink)
-            opts="-o -n -q -h -V --allowed-prefix --output --dry-run --force-rpath --force-runpath --break-links --sync --quiet --color --help --version"
+            opts="-o -n -q -h -V --color --allowed-prefix --output --dry-run --force-rpath --force-runpath --break-links --sync --quiet --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
                 --allowed-prefix)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -962,10 +847,6 @@ _driver__runpath() {
                     ;;
                 -o)
                     COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --color)
-                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
                     return 0
                     ;;
                 *)

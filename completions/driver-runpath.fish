@@ -39,14 +39,14 @@ complete -c driver-runpath -n "__fish_driver_runpath_needs_command" -f -a "patch
 complete -c driver-runpath -n "__fish_driver_runpath_needs_command" -f -a "completions" -d 'Print the completions of a shell'
 complete -c driver-runpath -n "__fish_driver_runpath_needs_command" -f -a "man" -d 'Print the manual page of the program, or write all pages into a directory'
 complete -c driver-runpath -n "__fish_driver_runpath_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand fix" -l color -d 'When the report is coloured; auto: on a terminal, unless NO_COLOR and its like say otherwise' -r -f -a "auto\t'On a terminal'
+always\t'As on a terminal, wherever it goes'
+never\t'Not at all'"
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand fix" -l driver-link -d 'The link to the running driver; its lib directory is what is searched [default: /run/opengl-driver, and for 32-bit x86 /run/opengl-driver-32]' -r
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand fix" -l driver-lib -d 'A further SONAME that counts as a driver library' -r
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand fix" -l group -d 'A further group of names that count as driver libraries' -r -f -a "graphics\t'What libglvnd and the loaders of Vulkan, OpenCL, VA-API, VDPAU and Level Zero look for in the driver directory'"
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand fix" -l exclude -d 'Pass over what matches, in directories: a name, or with a slash a path, from PATH on, as it is printed, or absolute' -r
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand fix" -l prepend -d 'A directory to put before the driver\'s' -r
-complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand fix" -l color -d 'When the report is coloured; auto: on a terminal, unless NO_COLOR and its like say otherwise' -r -f -a "auto\t'On a terminal'
-always\t'As on a terminal, wherever it goes'
-never\t'Not at all'"
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand fix" -l skip-damaged -d 'A damaged ELF file found in a directory is worth a warning, not an error'
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand fix" -s q -l quiet -d 'Say less: no lines for single files; twice: errors alone'
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand fix" -s v -l verbose -d 'Say more: of each file, and of every ELF file'
@@ -61,13 +61,13 @@ complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand fix" -l sy
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand fix" -l break-links -d 'Replace a file that has hard links elsewhere, as in a cache of uv or conda, or that runs, by a patched copy'
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand fix" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand fix" -s V -l version -d 'Print version'
+complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand check" -l color -d 'When the report is coloured; auto: on a terminal, unless NO_COLOR and its like say otherwise' -r -f -a "auto\t'On a terminal'
+always\t'As on a terminal, wherever it goes'
+never\t'Not at all'"
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand check" -l driver-link -d 'The link to the running driver; its lib directory is what is searched [default: /run/opengl-driver, and for 32-bit x86 /run/opengl-driver-32]' -r
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand check" -l driver-lib -d 'A further SONAME that counts as a driver library' -r
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand check" -l group -d 'A further group of names that count as driver libraries' -r -f -a "graphics\t'What libglvnd and the loaders of Vulkan, OpenCL, VA-API, VDPAU and Level Zero look for in the driver directory'"
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand check" -l exclude -d 'Pass over what matches, in directories: a name, or with a slash a path, from PATH on, as it is printed, or absolute' -r
-complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand check" -l color -d 'When the report is coloured; auto: on a terminal, unless NO_COLOR and its like say otherwise' -r -f -a "auto\t'On a terminal'
-always\t'As on a terminal, wherever it goes'
-never\t'Not at all'"
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand check" -l skip-damaged -d 'A damaged ELF file found in a directory is worth a warning, not an error'
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand check" -s q -l quiet -d 'Say less: no lines for single files; twice: errors alone'
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand check" -s v -l verbose -d 'Say more: of each file, and of every ELF file'
@@ -76,26 +76,26 @@ complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand check" -l 
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand check" -l failing -d 'Say something of those files alone that are not as they should be'
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand check" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand check" -s V -l version -d 'Print version'
+complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand explain" -l color -d 'When the report is coloured; auto: on a terminal, unless NO_COLOR and its like say otherwise' -r -f -a "auto\t'On a terminal'
+always\t'As on a terminal, wherever it goes'
+never\t'Not at all'"
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand explain" -l sysroot -d 'The root of the system that the file is for: every absolute path is looked up below it, LD_LIBRARY_PATH is not asked' -r -F
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand explain" -l loaded-by -d 'Who loads the file, for its RPATH; again, who loads that; the last one is the executable' -r -F
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand explain" -l driver-link -d 'The link to the running driver; its lib directory is what is searched [default: /run/opengl-driver, and for 32-bit x86 /run/opengl-driver-32]' -r
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand explain" -l driver-lib -d 'A further SONAME that counts as a driver library' -r
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand explain" -l group -d 'A further group of names that count as driver libraries' -r -f -a "graphics\t'What libglvnd and the loaders of Vulkan, OpenCL, VA-API, VDPAU and Level Zero look for in the driver directory'"
-complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand explain" -l color -d 'When the report is coloured; auto: on a terminal, unless NO_COLOR and its like say otherwise' -r -f -a "auto\t'On a terminal'
-always\t'As on a terminal, wherever it goes'
-never\t'Not at all'"
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand explain" -l json -d 'Print one JSON document for each file'
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand explain" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand explain" -s V -l version -d 'Print version'
+complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand audit" -l color -d 'When the report is coloured; auto: on a terminal, unless NO_COLOR and its like say otherwise' -r -f -a "auto\t'On a terminal'
+always\t'As on a terminal, wherever it goes'
+never\t'Not at all'"
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand audit" -l expect -d 'A name that is missing for a good reason' -r
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand audit" -l ignore -d 'Names to say nothing about' -r
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand audit" -l driver-link -d 'The link to the running driver; its lib directory is what is searched [default: /run/opengl-driver, and for 32-bit x86 /run/opengl-driver-32]' -r
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand audit" -l driver-lib -d 'A further SONAME that counts as a driver library' -r
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand audit" -l group -d 'A further group of names that count as driver libraries' -r -f -a "graphics\t'What libglvnd and the loaders of Vulkan, OpenCL, VA-API, VDPAU and Level Zero look for in the driver directory'"
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand audit" -l exclude -d 'Pass over what matches, in directories: a name, or with a slash a path, from PATH on, as it is printed, or absolute' -r
-complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand audit" -l color -d 'When the report is coloured; auto: on a terminal, unless NO_COLOR and its like say otherwise' -r -f -a "auto\t'On a terminal'
-always\t'As on a terminal, wherever it goes'
-never\t'Not at all'"
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand audit" -l missing -d 'Only what is not found'
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand audit" -l strict -d 'Exit with status 1 where something is missing that is not expected, or expected and not missing'
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand audit" -l skip-damaged -d 'A damaged ELF file found in a directory is worth a warning, not an error'
@@ -104,11 +104,11 @@ complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand audit" -s 
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand audit" -l json -d 'Print one JSON document'
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand audit" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand audit" -s V -l version -d 'Print version'
-complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand gpu-code" -l require -d 'GPUs on which each file must run: 8.6, 86 or sm_86; with +PTX behind it, on all later ones, too. 9.0a asks for code with all that such a GPU can do. A name such as gfx90a is for files with code for AMD\'s GPUs' -r
-complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand gpu-code" -l exclude -d 'Pass over what matches, in directories: a name, or with a slash a path, from PATH on, as it is printed, or absolute' -r
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand gpu-code" -l color -d 'When the report is coloured; auto: on a terminal, unless NO_COLOR and its like say otherwise' -r -f -a "auto\t'On a terminal'
 always\t'As on a terminal, wherever it goes'
 never\t'Not at all'"
+complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand gpu-code" -l require -d 'GPUs on which each file must run: 8.6, 86 or sm_86; with +PTX behind it, on all later ones, too. 9.0a asks for code with all that such a GPU can do. A name such as gfx90a is for files with code for AMD\'s GPUs' -r
+complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand gpu-code" -l exclude -d 'Pass over what matches, in directories: a name, or with a slash a path, from PATH on, as it is printed, or absolute' -r
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand gpu-code" -l skip-damaged -d 'A damaged ELF file found in a directory is worth a warning, not an error'
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand gpu-code" -s q -l quiet -d 'Say less: no lines for single files; twice: errors alone'
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand gpu-code" -s v -l verbose -d 'Say more: of each file, and of every ELF file'
@@ -133,10 +133,10 @@ always\t'As on a terminal, wherever it goes'
 never\t'Not at all'"
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand runpath; and __fish_seen_subcommand_from print" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand runpath; and __fish_seen_subcommand_from print" -s V -l version -d 'Print version'
-complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand runpath; and __fish_seen_subcommand_from set" -s o -l output -d 'Write the result there, whether it is different or not, and leave FILE as it is' -r -F
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand runpath; and __fish_seen_subcommand_from set" -l color -d 'When the report is coloured; auto: on a terminal, unless NO_COLOR and its like say otherwise' -r -f -a "auto\t'On a terminal'
 always\t'As on a terminal, wherever it goes'
 never\t'Not at all'"
+complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand runpath; and __fish_seen_subcommand_from set" -s o -l output -d 'Write the result there, whether it is different or not, and leave FILE as it is' -r -F
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand runpath; and __fish_seen_subcommand_from set" -l allow-relative -d 'Take relative directories, too: the loader searches them from wherever the program runs'
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand runpath; and __fish_seen_subcommand_from set" -s n -l dry-run -d 'Do everything but write'
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand runpath; and __fish_seen_subcommand_from set" -l force-rpath -d 'Use DT_RPATH, whatever the file has'
@@ -146,10 +146,10 @@ complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand runpath; a
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand runpath; and __fish_seen_subcommand_from set" -s q -l quiet -d 'Errors alone'
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand runpath; and __fish_seen_subcommand_from set" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand runpath; and __fish_seen_subcommand_from set" -s V -l version -d 'Print version'
-complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand runpath; and __fish_seen_subcommand_from prepend" -s o -l output -d 'Write the result there, whether it is different or not, and leave FILE as it is' -r -F
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand runpath; and __fish_seen_subcommand_from prepend" -l color -d 'When the report is coloured; auto: on a terminal, unless NO_COLOR and its like say otherwise' -r -f -a "auto\t'On a terminal'
 always\t'As on a terminal, wherever it goes'
 never\t'Not at all'"
+complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand runpath; and __fish_seen_subcommand_from prepend" -s o -l output -d 'Write the result there, whether it is different or not, and leave FILE as it is' -r -F
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand runpath; and __fish_seen_subcommand_from prepend" -l allow-relative -d 'Take relative directories, too: the loader searches them from wherever the program runs'
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand runpath; and __fish_seen_subcommand_from prepend" -s n -l dry-run -d 'Do everything but write'
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand runpath; and __fish_seen_subcommand_from prepend" -l force-rpath -d 'Use DT_RPATH, whatever the file has'
@@ -159,10 +159,10 @@ complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand runpath; a
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand runpath; and __fish_seen_subcommand_from prepend" -s q -l quiet -d 'Errors alone'
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand runpath; and __fish_seen_subcommand_from prepend" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand runpath; and __fish_seen_subcommand_from prepend" -s V -l version -d 'Print version'
-complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand runpath; and __fish_seen_subcommand_from append" -s o -l output -d 'Write the result there, whether it is different or not, and leave FILE as it is' -r -F
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand runpath; and __fish_seen_subcommand_from append" -l color -d 'When the report is coloured; auto: on a terminal, unless NO_COLOR and its like say otherwise' -r -f -a "auto\t'On a terminal'
 always\t'As on a terminal, wherever it goes'
 never\t'Not at all'"
+complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand runpath; and __fish_seen_subcommand_from append" -s o -l output -d 'Write the result there, whether it is different or not, and leave FILE as it is' -r -F
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand runpath; and __fish_seen_subcommand_from append" -l allow-relative -d 'Take relative directories, too: the loader searches them from wherever the program runs'
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand runpath; and __fish_seen_subcommand_from append" -s n -l dry-run -d 'Do everything but write'
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand runpath; and __fish_seen_subcommand_from append" -l force-rpath -d 'Use DT_RPATH, whatever the file has'
@@ -172,10 +172,10 @@ complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand runpath; a
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand runpath; and __fish_seen_subcommand_from append" -s q -l quiet -d 'Errors alone'
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand runpath; and __fish_seen_subcommand_from append" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand runpath; and __fish_seen_subcommand_from append" -s V -l version -d 'Print version'
-complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand runpath; and __fish_seen_subcommand_from remove" -s o -l output -d 'Write the result there, whether it is different or not, and leave FILE as it is' -r -F
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand runpath; and __fish_seen_subcommand_from remove" -l color -d 'When the report is coloured; auto: on a terminal, unless NO_COLOR and its like say otherwise' -r -f -a "auto\t'On a terminal'
 always\t'As on a terminal, wherever it goes'
 never\t'Not at all'"
+complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand runpath; and __fish_seen_subcommand_from remove" -s o -l output -d 'Write the result there, whether it is different or not, and leave FILE as it is' -r -F
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand runpath; and __fish_seen_subcommand_from remove" -s n -l dry-run -d 'Do everything but write'
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand runpath; and __fish_seen_subcommand_from remove" -l force-rpath -d 'Use DT_RPATH, whatever the file has'
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand runpath; and __fish_seen_subcommand_from remove" -l force-runpath -d 'Use DT_RUNPATH, whatever the file has'
@@ -184,10 +184,10 @@ complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand runpath; a
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand runpath; and __fish_seen_subcommand_from remove" -s q -l quiet -d 'Errors alone'
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand runpath; and __fish_seen_subcommand_from remove" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand runpath; and __fish_seen_subcommand_from remove" -s V -l version -d 'Print version'
-complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand runpath; and __fish_seen_subcommand_from clear" -s o -l output -d 'Write the result there, whether it is different or not, and leave FILE as it is' -r -F
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand runpath; and __fish_seen_subcommand_from clear" -l color -d 'When the report is coloured; auto: on a terminal, unless NO_COLOR and its like say otherwise' -r -f -a "auto\t'On a terminal'
 always\t'As on a terminal, wherever it goes'
 never\t'Not at all'"
+complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand runpath; and __fish_seen_subcommand_from clear" -s o -l output -d 'Write the result there, whether it is different or not, and leave FILE as it is' -r -F
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand runpath; and __fish_seen_subcommand_from clear" -s n -l dry-run -d 'Do everything but write'
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand runpath; and __fish_seen_subcommand_from clear" -l force-rpath -d 'Use DT_RPATH, whatever the file has'
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand runpath; and __fish_seen_subcommand_from clear" -l force-runpath -d 'Use DT_RUNPATH, whatever the file has'
@@ -196,11 +196,11 @@ complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand runpath; a
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand runpath; and __fish_seen_subcommand_from clear" -s q -l quiet -d 'Errors alone'
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand runpath; and __fish_seen_subcommand_from clear" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand runpath; and __fish_seen_subcommand_from clear" -s V -l version -d 'Print version'
-complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand runpath; and __fish_seen_subcommand_from shrink" -l allowed-prefix -d 'Drop directories that do not start with PREFIX, too. Can be repeated' -r
-complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand runpath; and __fish_seen_subcommand_from shrink" -s o -l output -d 'Write the result there, whether it is different or not, and leave FILE as it is' -r -F
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand runpath; and __fish_seen_subcommand_from shrink" -l color -d 'When the report is coloured; auto: on a terminal, unless NO_COLOR and its like say otherwise' -r -f -a "auto\t'On a terminal'
 always\t'As on a terminal, wherever it goes'
 never\t'Not at all'"
+complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand runpath; and __fish_seen_subcommand_from shrink" -l allowed-prefix -d 'Drop directories that do not start with PREFIX, too. Can be repeated' -r
+complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand runpath; and __fish_seen_subcommand_from shrink" -s o -l output -d 'Write the result there, whether it is different or not, and leave FILE as it is' -r -F
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand runpath; and __fish_seen_subcommand_from shrink" -s n -l dry-run -d 'Do everything but write'
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand runpath; and __fish_seen_subcommand_from shrink" -l force-rpath -d 'Use DT_RPATH, whatever the file has'
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand runpath; and __fish_seen_subcommand_from shrink" -l force-runpath -d 'Use DT_RUNPATH, whatever the file has'
@@ -240,10 +240,3 @@ complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand help; and 
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand help; and not __fish_seen_subcommand_from fix check explain audit gpu-code runpath patchelf completions man help" -f -a "completions" -d 'Print the completions of a shell'
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand help; and not __fish_seen_subcommand_from fix check explain audit gpu-code runpath patchelf completions man help" -f -a "man" -d 'Print the manual page of the program, or write all pages into a directory'
 complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand help; and not __fish_seen_subcommand_from fix check explain audit gpu-code runpath patchelf completions man help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
-complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand help; and __fish_seen_subcommand_from runpath" -f -a "print" -d 'Print the search path; of several files, with their names and the tag'
-complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand help; and __fish_seen_subcommand_from runpath" -f -a "set" -d 'Set the search path to PATH, directories with colons between them'
-complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand help; and __fish_seen_subcommand_from runpath" -f -a "prepend" -d 'Put the directories of PATH first'
-complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand help; and __fish_seen_subcommand_from runpath" -f -a "append" -d 'Put the directories of PATH last, but for those that are there already'
-complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand help; and __fish_seen_subcommand_from runpath" -f -a "remove" -d 'Take directories out of the search path; what is left of it stays. "clear" takes all of it away'
-complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand help; and __fish_seen_subcommand_from runpath" -f -a "clear" -d 'Take the whole search path away, DT_RPATH and DT_RUNPATH'
-complete -c driver-runpath -n "__fish_driver_runpath_using_subcommand help; and __fish_seen_subcommand_from runpath" -f -a "shrink" -d 'Drop the absolute directories in which nothing is found that the file needs'

@@ -17,7 +17,7 @@ Examples:
 
 What is found is what glibc's loader would find from that file, on this system, without LD_LIBRARY_PATH.";
 
-/// Options of `audit`.
+// Options of `audit`.
 #[derive(Debug, Args)]
 pub struct Audit {
     /// Files, and directories to walk. Links are followed where named, not where found.

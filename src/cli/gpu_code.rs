@@ -16,7 +16,7 @@ Examples:
 A cubin runs on GPUs of its major number whose minor one is not lower, PTX on all later ones; code for 9.0a on 9.0
 alone, code for 10.0f on the later ones of its family.";
 
-/// Options of `gpu-code`.
+// Options of `gpu-code`.
 #[derive(Debug, Args)]
 pub struct GpuCode {
     /// Files, and directories to walk: ELF files, static archives, fat binaries. Links are followed where named, not where

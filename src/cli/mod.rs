@@ -116,7 +116,10 @@ pub enum Color {
 }
 
 /// The commands.
+// Deferred: only the command that is asked for builds its options, a quarter of the time that it takes to start. What it
+// builds then would also take its description from a doc comment on the struct of its options, so these have none.
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub enum Command {
     /// Give every file that loads the driver the driver's directory, in place.
     ///
@@ -180,7 +183,7 @@ pub enum Shell {
     Zsh,
 }
 
-/// Which files, and which driver.
+// Which files, and which driver.
 #[derive(Debug, Args)]
 pub struct Selection {
     /// Files, and directories to walk. Links are followed where named, not where found.
@@ -196,7 +199,7 @@ pub struct Selection {
     pub tree: TreeOptions,
 }
 
-/// Where the driver is, and which names are driver libraries beside those known.
+// Where the driver is, and which names are driver libraries beside those known.
 #[derive(Debug, Args)]
 pub struct Driver {
     /// The link to the running driver; its lib directory is what is searched [default: /run/opengl-driver, and for
@@ -220,7 +223,7 @@ pub enum Group {
     Graphics,
 }
 
-/// Options of `fix`.
+// Options of `fix`.
 #[derive(Debug, Args)]
 pub struct Fix {
     #[command(flatten)]
@@ -265,7 +268,7 @@ pub struct Fix {
     pub break_links: bool,
 }
 
-/// Options of `check`.
+// Options of `check`.
 #[derive(Debug, Args)]
 pub struct Check {
     #[command(flatten)]
@@ -282,7 +285,7 @@ pub struct Check {
     pub failing: bool,
 }
 
-/// Options of `explain`.
+// Options of `explain`.
 #[derive(Debug, Args)]
 pub struct Explain {
     /// The files, one explanation each.

@@ -12,7 +12,7 @@ Examples:
   driver-runpath runpath remove /old/lib bin/*
   driver-runpath runpath clear bin/program";
 
-/// Options of `runpath`.
+// Options of `runpath`.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Runpath {
@@ -21,8 +21,9 @@ pub struct Runpath {
     pub action: Action,
 }
 
-/// The operations.
+// The operations.
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub enum Action {
     /// Print the search path; of several files, with their names and the tag.
     Print {
@@ -59,7 +60,7 @@ pub enum Action {
     },
 }
 
-/// An operation with a value.
+// An operation with a value.
 #[derive(Debug, Args)]
 pub struct WithPath {
     /// Directories with colons between them.
@@ -75,7 +76,7 @@ pub struct WithPath {
     pub edit: Edit,
 }
 
-/// Options of all operations that change files.
+// Options of all operations that change files.
 #[derive(Debug, Args)]
 pub struct Edit {
     /// The files. Links are followed.

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-/// Options of commands that take directories and report on each file.
+// Options of commands that take directories and report on each file.
 #[derive(Debug, Args)]
 pub struct TreeOptions {
     /// Pass over what matches, in directories: a name, or with a slash a path, from PATH on, as it is printed, or
