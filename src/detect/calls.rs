@@ -10,7 +10,8 @@ use std::ops::Range;
 
 use object::elf;
 
-use super::references::{LEA, addresses, distances};
+use super::numbers::Wanted;
+use super::references::LEA;
 use super::regions::{Region, region_of};
 use crate::elf::{Image, Vaddr};
 
@@ -90,11 +91,12 @@ impl<'a, 'data> Code<'a, 'data> {
     /// All that the code does with addresses in `watched`, if it asks in each case and does nothing else.
     pub(super) fn asks(&self, watched: &[Range<u64>]) -> Option<Vec<Ask>> {
         let mut asks = Vec::new();
-        for (region, range) in self.regions.iter().flat_map(|region| watched.iter().map(move |range| (region, range))) {
-            let around = range.start.saturating_sub(LONGEST_CONSTANT)..range.end;
-            let distances = distances(region, &around).map(|(at, target)| relative(region.bytes, at, target, range));
-            let addresses = self.is_fixed.then(|| addresses(region, range)).into_iter().flatten();
-            let addresses = addresses.map(|(at, target)| absolute(region.bytes, at, target));
+        let around = |range: &Range<u64>| range.start.saturating_sub(LONGEST_CONSTANT)..range.end;
+        let around = Wanted::new(&watched.iter().map(around).collect::<Vec<_>>());
+        let exact = Wanted::new(if self.is_fixed { watched } else { &[] });
+        for region in self.regions {
+            let distances = around.distances(region).map(|(at, target)| relative(region.bytes, at, target, watched));
+            let addresses = exact.addresses(region).map(|(at, target)| absolute(region.bytes, at, target));
             for found in distances.chain(addresses) {
                 match found {
                     Use::None => {}
@@ -191,17 +193,18 @@ const CONSTANT_LEN: usize = 5;
 const ZERO_LEN: usize = 2;
 
 /// What the instruction with a distance at `at` does with an address in `watched`, if it refers to one.
-fn relative(code: &[u8], at: usize, target: u64, watched: &Range<u64>) -> Use {
+fn relative(code: &[u8], at: usize, target: u64, watched: &[Range<u64>]) -> Use {
+    let is_watched = |addr: u64| watched.iter().any(|range| range.contains(&addr));
     let front = code.get(at.saturating_sub(3)..at).unwrap_or_default();
     match *front {
         [.., modrm] if modrm & 0xc7 != RELATIVE => Use::None,
         [rex @ (0x48 | 0x4c), LEA, modrm] => {
             let register = modrm >> 3 & 7 | (rex & 4) << 1;
             let taken = Taken { target, register, start: at.saturating_sub(3), end: at.saturating_add(4) };
-            if watched.contains(&target) { Use::Takes(taken) } else { Use::None }
+            if is_watched(target) { Use::Takes(taken) } else { Use::None }
         }
         _ => {
-            let touches = [0, 1, 2, 4].iter().any(|constant| watched.contains(&target.wrapping_add(*constant)));
+            let touches = [0, 1, 2, 4].iter().any(|constant| is_watched(target.wrapping_add(*constant)));
             if touches { Use::Other } else { Use::None }
         }
     }

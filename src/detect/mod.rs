@@ -19,6 +19,7 @@ mod formats;
 mod immediates;
 mod names;
 mod needed;
+mod numbers;
 mod probes;
 mod purpose;
 mod reached;

@@ -2,21 +2,21 @@
 //!
 //! All of it errs on one side: bytes that only look like a pointer, a distance or a jump count as one.
 
-use std::collections::HashSet;
 use std::ops::Range;
 
 use object::elf;
 
 use super::calls::{CALL, JUMP};
-use super::references::{distances, referred};
+use super::numbers::Wanted;
+use super::references::target;
 use super::regions::{Region, region_of};
-use crate::elf::{Image, Vaddr};
+use crate::elf::Image;
 
 /// Bytes of a table of distances up to the one that counts. Those of names have a few entries.
 const TABLE: u64 = 1 << 10;
 
-/// No file has so many numbers that look like distances to a name.
-const MOST_TABLES: usize = 1000;
+/// Few numbers look like distances to a name, and each one more would cost a look at the code.
+const MOST_TABLES: usize = 32;
 
 /// Whether something may lead to an address in `watched` or into one of `landings`: a pointer, in the data or made by the
 /// loader; a symbol; a distance in a table, or from the distance itself; for `landings` a jump.
@@ -29,9 +29,14 @@ pub(super) fn is_reached(
 ) -> bool {
     let targets = [watched, landings].concat();
     let Some(tables) = tables(data, &targets) else { return true };
-    has_pointer(image, &targets)
-        || !referred(image.machine, code, &tables).is_empty()
-        || has_jump(image, code, landings)
+    has_pointer(image, &targets) || has_reference(code, &tables) || has_jump(image, code, landings)
+}
+
+/// Whether some code refers to one of `addrs`.
+fn has_reference(code: &[Region<'_>], addrs: &[Range<u64>]) -> bool {
+    let wanted = Wanted::new(addrs);
+    let is_reference = |region: &Region<'_>, at: usize| at.checked_sub(2).and_then(|at| target(region, at)).is_some();
+    code.iter().any(|region| wanted.distances(region).any(|(at, _)| is_reference(region, at)))
 }
 
 /// Whether some bytes of the code are a jump into one of `landings`; of those that do not leave a function, of its own.
@@ -40,9 +45,9 @@ fn has_jump(image: &Image<'_>, code: &[Region<'_>], landings: &[Range<u64>]) -> 
         let front = region.bytes.get(at.saturating_sub(2)..at).unwrap_or_default();
         matches!(front, [.., CALL | JUMP] | [0x0f, 0x80..=0x8f])
     };
-    let far =
-        |landing: &Range<u64>| code.iter().any(|region| distances(region, landing).any(|(at, _)| is_far(region, at)));
-    landings.iter().any(|landing| has_near_jump(image, code, landing) || far(landing))
+    let wanted = Wanted::new(landings);
+    let has_far = || code.iter().any(|region| wanted.distances(region).any(|(at, _)| is_far(region, at)));
+    landings.iter().any(|landing| has_near_jump(image, code, landing)) || has_far()
 }
 
 /// The same of jumps with a distance of one byte.
@@ -78,38 +83,12 @@ fn function_around(image: &Image<'_>, addr: u64) -> Option<Range<u64>> {
     Some(starts().filter(|start| *start <= addr).max()?..end)
 }
 
-/// From the first to the last of some addresses, for a first look.
-struct Near {
-    low: u64,
-    size: u64,
-}
-
-impl Near {
-    fn new(ranges: &[Range<u64>]) -> Self {
-        let low = ranges.iter().map(|range| range.start).min().unwrap_or_default();
-        let high = ranges.iter().map(|range| range.end).max().unwrap_or_default();
-        Self { low, size: high.saturating_sub(low) }
-    }
-
-    fn has(&self, addr: u64) -> bool {
-        addr.wrapping_sub(self.low) < self.size
-    }
-}
-
-fn is_in(ranges: &[Range<u64>], addr: u64) -> bool {
-    ranges.iter().any(|range| range.contains(&addr))
-}
-
 /// Whether the loaded bytes have one of the addresses as a word: a pointer, what a relocation adds, or a symbol's value.
 fn has_pointer(image: &Image<'_>, targets: &[Range<u64>]) -> bool {
-    let near = Near::new(targets);
-    let mut words = image.loads().flat_map(|(_, load)| {
-        let bytes = image.bytes(&load.file_range()).unwrap_or_default();
-        let skipped = usize::try_from(load.vaddr.0.wrapping_neg() % 8).unwrap_or_default();
-        bytes.get(skipped..).unwrap_or_default().chunks_exact(8)
-    });
-    let word = |bytes: &[u8]| bytes.first_chunk().map(|bytes| u64::from_le_bytes(*bytes));
-    words.any(|bytes| word(bytes).is_some_and(|word| near.has(word) && is_in(targets, word)))
+    let wanted = Wanted::new(targets);
+    image
+        .loads()
+        .any(|(_, load)| image.bytes(&load.file_range()).is_some_and(|bytes| wanted.has_pointer(bytes, load.vaddr.0)))
 }
 
 /// Whether a table at `start` has a first distance that leads into the same region as `target`, or as that out of all.
@@ -125,29 +104,20 @@ fn starts_alike(data: &[Region<'_>], start: u64, target: u64) -> bool {
 
 /// Where tables would start in which some distance leads to a target. `None` where they are too many, or where one leads
 /// there from its own place.
-fn tables(data: &[Region<'_>], targets: &[Range<u64>]) -> Option<HashSet<Vaddr>> {
-    let mut tables = HashSet::new();
-    let reached: Vec<Range<u64>> = targets.iter().map(|range| range.start..range.end.saturating_add(TABLE)).collect();
-    let near = Near::new(&reached);
-    for region in data {
-        let skipped = region.addr.0.wrapping_neg() % 4;
-        let words = region.bytes.get(usize::try_from(skipped).ok()?..).unwrap_or_default().chunks_exact(4);
-        let first = region.addr.0.wrapping_add(skipped);
-        for (index, bytes) in words.enumerate() {
-            let place = first.wrapping_add(index as u64 * 4);
-            let distance = i64::from(i32::from_le_bytes(*bytes.first_chunk()?));
-            let from_here = place.wrapping_add_signed(distance);
-            if !near.has(from_here) || !is_in(&reached, from_here) {
-                continue;
-            }
-            for target in targets.iter().flat_map(Range::clone) {
-                let start = target.wrapping_add_signed(distance.wrapping_neg());
-                let is_in_reach = place.checked_sub(start).is_some_and(|behind| behind < TABLE);
-                // The target does not lie in the table, whose first distance leads to something like it.
-                let is_outside = target > place || target < start;
-                if start % 4 == 0 && is_in_reach && is_outside && starts_alike(data, start, target) {
-                    (start != place && tables.len() <= MOST_TABLES).then(|| tables.insert(Vaddr(start)))?;
-                }
+fn tables(data: &[Region<'_>], targets: &[Range<u64>]) -> Option<Vec<Range<u64>>> {
+    let mut tables = Vec::new();
+    let reached = |range: &Range<u64>| range.start..range.end.saturating_add(TABLE);
+    let reached = Wanted::new(&targets.iter().map(reached).collect::<Vec<_>>());
+    for (place, target) in data.iter().flat_map(|region| reached.distances_from_themselves(region.bytes, region.addr.0))
+    {
+        let distance = target.wrapping_sub(place);
+        for target in targets.iter().flat_map(Range::clone) {
+            let start = target.wrapping_sub(distance);
+            let is_in_reach = place.checked_sub(start).is_some_and(|behind| behind < TABLE);
+            // The target does not lie in the table, whose first distance leads to something like it.
+            let is_outside = target > place || target < start;
+            if start % 4 == 0 && is_in_reach && is_outside && starts_alike(data, start, target) {
+                (start != place && tables.len() < MOST_TABLES).then(|| tables.push(start..start.saturating_add(1)))?;
             }
         }
     }

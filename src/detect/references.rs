@@ -4,7 +4,6 @@
 //! manual, volume 3, "RIP-Relative Addressing"); other references are not looked for.
 
 use std::collections::HashSet;
-use std::ops::Range;
 
 use object::elf;
 
@@ -27,7 +26,7 @@ pub(crate) fn referred(machine: elf::Machine, regions: &[Region<'_>], wanted: &H
 pub(super) const LEA: u8 = 0x8d;
 
 /// The address that the instruction with its opcode at `at` yields, if it is one.
-fn target(region: &Region<'_>, at: usize) -> Option<Vaddr> {
+pub(super) fn target(region: &Region<'_>, at: usize) -> Option<Vaddr> {
     let prefix = region.bytes.get(at.checked_sub(1)?)?;
     let [_, operands, distance @ ..] = region.bytes.get(at..)?.first_chunk::<6>()?;
     // REX.W, maybe REX.R; ModRM with mod 0 and r/m 5.
@@ -38,68 +37,10 @@ fn target(region: &Region<'_>, at: usize) -> Option<Vaddr> {
     end.0.checked_add_signed(i64::from(i32::from_le_bytes(*distance))).map(Vaddr)
 }
 
-/// Where four bytes of the code would be the distance from their end to an address in `range`, and that address.
-pub(super) fn distances<'a>(region: &'a Region<'_>, range: &Range<u64>) -> impl Iterator<Item = (usize, u64)> + 'a {
-    let Range { start, end } = *range;
-    let base = region.addr.0;
-    let behind = move |at: usize| base.wrapping_add(at as u64).wrapping_add(4);
-    let wanted = move |block: &Range<usize>| {
-        let [low, high] = [start.wrapping_sub(behind(block.end)), end.wrapping_sub(behind(block.start))];
-        low as i64..high as i64
-    };
-    let found =
-        numbers(region.bytes, wanted).map(move |(at, number)| (at, behind(at).wrapping_add_signed(number.into())));
-    found.filter(move |(_, target)| (start..end).contains(target))
-}
-
-/// Where four bytes of the code would be an address in `range`, and that address.
-pub(super) fn addresses<'a>(region: &'a Region<'_>, range: &Range<u64>) -> impl Iterator<Item = (usize, u64)> + 'a {
-    let Range { start, end } = *range;
-    let wanted = move |_: &Range<usize>| start as i64..end as i64;
-    let found = numbers(region.bytes, wanted).map(|(at, number)| (at, u64::from(number as u32)));
-    found.filter(move |(_, target)| (start..end).contains(target))
-}
-
-/// Where four bytes may be a number in what is `wanted` of the block that they start in. Only its highest byte is looked
-/// for: gigabytes of code are searched.
-fn numbers<'a>(
-    bytes: &'a [u8],
-    wanted: impl Fn(&Range<usize>) -> Range<i64> + 'a,
-) -> impl Iterator<Item = (usize, i32)> + 'a {
-    const BLOCK: usize = 1 << 16;
-    const HIGHEST: usize = 3;
-    (0..bytes.len()).step_by(BLOCK).flat_map(move |start| {
-        let end = start.saturating_add(BLOCK).min(bytes.len());
-        let wanted = wanted(&(start..end));
-        let (low, high) = ((wanted.start >> 24) as u8, (wanted.end >> 24) as u8);
-        let highest = bytes.get(start.saturating_add(HIGHEST)..end.saturating_add(HIGHEST).min(bytes.len()));
-        let places = memchr::memchr2_iter(low, high, highest.unwrap_or_default());
-        places.filter_map(move |at| {
-            let at = start.checked_add(at)?;
-            Some((at, i32::from_le_bytes(*bytes.get(at..)?.first_chunk()?)))
-        })
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::elf::FileOffset;
-
-    #[test]
-    fn a_distance_is_found_wherever_it_lies() {
-        let mut code = vec![0x90; 0x3_0000];
-        for at in [0, 1, 0xfffc, 0xfffd, 0xfffe, 0xffff, 0x1_0000, 0x2_fffc_usize] {
-            for target in [0x10_u64, 0x1000_0010] {
-                let distance = target.wrapping_sub(0x100_0000 + at as u64 + 4) as u32;
-                code[at..at + 4].copy_from_slice(&distance.to_le_bytes());
-                let region = Region::of_code(&code, FileOffset(0), Vaddr(0x100_0000));
-                assert_eq!(distances(&region, &(target..target + 3)).collect::<Vec<_>>(), [(at, target)]);
-                assert_eq!(distances(&region, &(target + 1..target + 3)).count(), 0);
-            }
-            code[at..at + 4].copy_from_slice(&[0x90; 4]);
-        }
-    }
 
     fn referred_by(code: &[u8], machine: elf::Machine) -> Vec<u64> {
         let region = Region::of_code(code, FileOffset(0), Vaddr(0x1000));
