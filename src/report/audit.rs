@@ -278,7 +278,7 @@ pub fn audit_json(report: &Report, view: AuditView, damaged: Damaged) -> serde_j
         found_by: tally.found,
         unknown: tally.unknown,
     });
-    let files = report.files.iter().map(file).chain(problems).collect();
+    let files = report.files.iter().map(file).chain(problems);
     let summary = Summary {
         elf_files: report.files.len(),
         other_files: report.others,

@@ -157,6 +157,6 @@ pub fn gpu_code_json(report: &Report, damaged: Damaged) -> serde_json::Result<St
         unasked: texts(&report.unasked),
         status: report.status(damaged).code(),
     };
-    let files = report.files.iter().map(file).chain(problems).collect();
+    let files = report.files.iter().map(file).chain(problems);
     document("gpu-code", AnyRun {}, files, summary)
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::note::NoteRecord;
 use super::text::harmless;
@@ -22,13 +22,22 @@ use crate::plan::NoteOutcome;
 pub const SCHEMA: u32 = 1;
 
 #[derive(Serialize)]
-struct Document<File, Run, Summary> {
+struct Document<Files, Run, Summary> {
     version: u32,
     command: &'static str,
     #[serde(flatten)]
     run: Run,
-    files: Vec<File>,
+    files: Files,
     summary: Summary,
+}
+
+/// A list whose items are made when they are written, one by one.
+struct Each<Items>(Items);
+
+impl<Items: Iterator<Item: Serialize> + Clone> Serialize for Each<Items> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.clone())
+    }
 }
 
 /// What a document says of a run that has nothing of its own to say.
@@ -223,7 +232,7 @@ pub fn check_json(report: &check::Report, damaged: Damaged) -> serde_json::Resul
     document(
         "check",
         CheckRun::of(report),
-        files.chain(problems).collect(),
+        files.chain(problems),
         Summary {
             elf_files: report.files.len(),
             other_files: report.others,
@@ -333,7 +342,7 @@ pub fn fix_json(report: &fix::Report, damaged: Damaged) -> serde_json::Result<St
     document(
         "fix",
         FixRun { dry_run: report.dry_run, all: report.all, seconds: report.time.as_secs_f64() },
-        files.chain(problems).collect(),
+        files.chain(problems),
         Summary {
             elf_files: report.files.len(),
             other_files: report.others,
@@ -374,11 +383,11 @@ pub(super) fn failure(error: &Error, forgiven: bool) -> &'static str {
 }
 
 /// The document of `command`.
-pub(super) fn document<File: Serialize, Run: Serialize, Summary: Serialize>(
+pub(super) fn document<Run: Serialize, Summary: Serialize>(
     command: &'static str,
     run: Run,
-    files: Vec<File>,
+    files: impl Iterator<Item: Serialize> + Clone,
     summary: Summary,
 ) -> serde_json::Result<String> {
-    serde_json::to_string_pretty(&Document { version: SCHEMA, command, run, files, summary })
+    serde_json::to_string_pretty(&Document { version: SCHEMA, command, run, files: Each(files), summary })
 }

@@ -167,8 +167,9 @@ pub(crate) fn walk_for<T: Send>(
         files.into_iter().for_each(|(path, kind)| named(path, kind));
     }
     let state = walk.state.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let mut files: Vec<Found<T>> = state.files.into_values().filter_map(Entry::finish).collect();
-    files.sort_by(|a, b| a.path.cmp(&b.path));
+    drop(state.known);
+    let mut files: Vec<Found<T>> = state.files.into_iter().filter_map(Entry::finish).collect();
+    files.sort_unstable_by(|a, b| a.path.cmp(&b.path));
     let mut problems = state.problems;
     problems.sort_by(|a, b| a.0.cmp(&b.0));
     Walked { files, problems, others: walk.others.into_inner() }
@@ -188,7 +189,7 @@ pub(crate) fn for_each_file<'f, S: Sync, T: Send>(
     let next = order.into_iter().filter_map(|index| Some((index, files.get(index)?)));
     let work = |(index, found)| (index, work(found));
     let mut done: Vec<(usize, T)> = with_threads(|| next.par_bridge().map(work).collect());
-    done.sort_by_key(|(index, _)| *index);
+    done.sort_unstable_by_key(|(index, _)| *index);
     done.into_iter().map(|(_, result)| result).collect()
 }
 
@@ -219,13 +220,15 @@ struct Walk<'e, L, T> {
 }
 
 struct State<T> {
-    files: HashMap<(u64, u64), Entry<T>>,
+    files: Vec<Entry<T>>,
+    /// Where in `files` an inode is: a table keeps room for as many again, which entries are too large for.
+    known: HashMap<(u64, u64), usize>,
     problems: Vec<(PathBuf, Error)>,
 }
 
 impl<T> Default for State<T> {
     fn default() -> Self {
-        Self { files: HashMap::new(), problems: Vec::new() }
+        Self { files: Vec::new(), known: HashMap::new(), problems: Vec::new() }
     }
 }
 
@@ -360,18 +363,15 @@ impl<T: Send, L: Fn(&Path, Source) -> T + Sync> Walk<'_, L, T> {
             Err(error) => return self.problem(path(), error),
         };
         let path = path();
-        if !self.enter(&path, found, &source) {
-            return;
-        }
-        let inode = source.identity.inode;
+        let Some(index) = self.enter(&path, found, &source) else { return };
         let seen = (self.look)(&path, source);
-        if let Some(entry) = self.state().files.get_mut(&inode) {
+        if let Some(entry) = self.state().files.get_mut(index) {
             entry.seen = Some(seen);
         }
     }
 
-    /// Notes the file under this name; whether this is the first of its names.
-    fn enter(&self, path: &Path, found: Option<(&Arc<Root>, &OwnedFd)>, source: &Source) -> bool {
+    /// Notes the file under this name; its index, if this is the first of its names.
+    fn enter(&self, path: &Path, found: Option<(&Arc<Root>, &OwnedFd)>, source: &Source) -> Option<usize> {
         let place = || Place { path: path.to_owned(), root: found.map(|(root, _)| Arc::clone(root)) };
         let key = || match found {
             Some((_, directory)) => NameKey::of(directory, path.file_name()?),
@@ -380,17 +380,18 @@ impl<T: Send, L: Fn(&Path, Source) -> T + Sync> Walk<'_, L, T> {
         };
         let name = (source.links > 1).then(key).flatten();
         let mut state = self.state();
-        let mut first = false;
-        let entry = state.files.entry(source.identity.inode).or_insert_with(|| {
-            first = true;
+        let State { files, known, .. } = &mut *state;
+        let index = *known.entry(source.identity.inode).or_insert(files.len());
+        let is_first = index == files.len();
+        if is_first {
             let Place { path, root } = place();
             let links = if root.is_some() { Links::Refuse } else { Links::Follow };
-            Entry { path, links, identity: source.identity, root, names: BTreeMap::new(), seen: None }
-        });
-        if let Some(name) = name {
+            files.push(Entry { path, links, identity: source.identity, root, names: BTreeMap::new(), seen: None });
+        }
+        if let (Some(name), Some(entry)) = (name, files.get_mut(index)) {
             entry.names.entry(name).or_insert_with(place);
         }
-        first
+        is_first.then_some(index)
     }
 
     fn problem(&self, path: PathBuf, error: Error) {
