@@ -80,14 +80,7 @@ fn attempt_with(draft: &mut Draft<'_, '_>, segment: &NewSegment, note: Option<&N
     let left: Vec<_> = left.into_iter().chain(packing.strings_left(image)).collect();
     let stays = staying.as_ref().and_then(|(block, (at, _))| at.checked_add(block.len()));
     clear_behind(draft, stays.unwrap_or(needed_end).max(needed_end), &left);
-    // The borrowed header comes back as the last one.
-    let mut header = image.segments.get(borrowed).copied().ok_or_else(|| NoFit::new("no header to borrow"))?;
-    let stayed = staying.as_ref().filter(|(block, _)| block.segments.contains(&borrowed));
-    let stayed = stayed.map(|(block, place)| (block, *place));
-    if let Some((block, (at, addr))) = stayed.or(packing.block_of(borrowed)) {
-        (header.offset, header.vaddr) = moved(block, header.offset, at, addr)?;
-        header.paddr = header.vaddr;
-    }
+    let header = borrowed_header(image, borrowed, staying.as_ref(), &packing)?;
     put_header(draft, image.segments.len(), &header)?;
     if let Some(note) = note {
         put_header(draft, image.segments.len() + 1, &note.header())?;
@@ -97,6 +90,22 @@ fn attempt_with(draft: &mut Draft<'_, '_>, segment: &NewSegment, note: Option<&N
         place_sections(draft, block, *at, *addr)?;
     }
     packing.place(draft)
+}
+
+/// The borrowed header, which comes back as the last one, with what it describes where that is now.
+fn borrowed_header(
+    image: &Image<'_>,
+    borrowed: usize,
+    staying: Option<&(Block, (FileOffset, Vaddr))>,
+    packing: &Packing,
+) -> Result<Segment, NoFit> {
+    let mut header = image.segments.get(borrowed).copied().ok_or_else(|| NoFit::new("no header to borrow"))?;
+    let stayed = staying.filter(|(block, _)| block.segments.contains(&borrowed)).map(|(block, place)| (block, *place));
+    if let Some((block, (at, addr))) = stayed.or(packing.block_of(borrowed)) {
+        (header.offset, header.vaddr) = moved(block, header.offset, at, addr)?;
+        header.paddr = header.vaddr;
+    }
+    Ok(header)
 }
 
 /// Zeroes what the tables that have made way leave right behind the longer table, so that a later run finds room for

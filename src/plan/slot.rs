@@ -62,18 +62,21 @@ pub(super) fn attempt(draft: &mut Draft<'_, '_>) -> Result<(), NoFit> {
         return draft.scrub(base, &(found..found + string.len()));
     }
 
-    // Over the live string itself.
     let run = runs.iter().filter(holds_old).find(|run| run.len() >= string.len());
-    let Some(run) = run else {
-        return Err(NoFit::new(format!("no {} dead bytes in .dynstr", string.len())));
-    };
+    let run = run.ok_or_else(|| NoFit::new(format!("no {} dead bytes in .dynstr", string.len())))?;
+    over_live_string(draft, &string, run.start)
+}
+
+/// Writes over the live string itself, at `start` of the table, while the tag refers to a copy.
+fn over_live_string(draft: &mut Draft<'_, '_>, string: &[u8], start: usize) -> Result<(), NoFit> {
+    let base = draft.image.strings.range.start;
+    let at = base.checked_add(start as u64).ok_or_else(|| NoFit::of(Obstacle::Field, "offset past 2^64"))?;
     let parked = slack_within_page(draft.image, string.len() as u64)
         .and_then(|(place, addr)| Some((place, addr.checked_since(draft.image.strings.addr)?)))
         .ok_or_else(|| NoFit::new("no place to park a copy while the live string is rewritten"))?;
-    let start = run.start;
-    draft.fill(parked.0, string.clone(), "a copy of the new search path while the old one is rewritten");
+    draft.fill(parked.0, string.to_vec(), "a copy of the new search path while the old one is rewritten");
     draft.commit(parked.1)?;
-    draft.fill(at(start)?, string.clone(), "the new search path");
+    draft.fill(at, string.to_vec(), "the new search path");
     draft.commit_again(start as u64)?;
     draft.scrub(base, &(start..start + string.len()))?;
     draft.fill(parked.0, vec![0; string.len()], "the parked copy");

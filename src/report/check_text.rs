@@ -47,6 +47,38 @@ pub fn check_text(
     errors: &mut impl Write,
 ) -> io::Result<()> {
     let verbosity = presentation.verbosity;
+    files_text(report, view, presentation, out, errors)?;
+    if report.stubs == StubRule::Forbidden && verbosity >= Verbosity::Lines {
+        forbidden_stubs(report, out)?;
+    }
+    presentation.problems(errors, &report.problems)?;
+    let totals = Judgements::of(report);
+    if verbosity >= Verbosity::Summary {
+        presentation.prose(out, "", &totals.line(report))?;
+    }
+    if verbosity < Verbosity::Lines || view == CheckView::Failing {
+        return Ok(());
+    }
+    if totals.loaders > 0 {
+        presentation.prose(out, "it is wanted for: ", &purposes(report))?;
+    }
+    presentation.notes(out, &notes(&report.here, totals.misses > 0))?;
+    presentation.notes(out, &noted_stubs(report))?;
+    if totals.misses > 0 || report.stubs == StubRule::Forbidden && report.with_stubs().next().is_some() {
+        mended(report, mending, presentation, out)?;
+    }
+    Ok(())
+}
+
+/// What is said of each file.
+fn files_text(
+    report: &check::Report,
+    view: CheckView,
+    presentation: &Presentation,
+    out: &mut impl Write,
+    errors: &mut impl Write,
+) -> io::Result<()> {
+    let verbosity = presentation.verbosity;
     let mut rows: Vec<(&Path, &Judged)> = Vec::new();
     for file in &report.files {
         let judged = match &file.result {
@@ -78,25 +110,6 @@ pub fn check_text(
     }
     if let Some(screen) = presentation.table_on() {
         write!(out, "{}", check_groups(&rows, screen))?;
-    }
-    if report.stubs == StubRule::Forbidden && verbosity >= Verbosity::Lines {
-        forbidden_stubs(report, out)?;
-    }
-    presentation.problems(errors, &report.problems)?;
-    let totals = Judgements::of(report);
-    if verbosity >= Verbosity::Summary {
-        presentation.prose(out, "", &totals.line(report))?;
-    }
-    if verbosity < Verbosity::Lines || view == CheckView::Failing {
-        return Ok(());
-    }
-    if totals.loaders > 0 {
-        presentation.prose(out, "it is wanted for: ", &purposes(report))?;
-    }
-    presentation.notes(out, &notes(&report.here, totals.misses > 0))?;
-    presentation.notes(out, &noted_stubs(report))?;
-    if totals.misses > 0 || report.stubs == StubRule::Forbidden && report.with_stubs().next().is_some() {
-        mended(report, mending, presentation, out)?;
     }
     Ok(())
 }

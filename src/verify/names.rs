@@ -8,8 +8,8 @@ use goblin::container::Container;
 use goblin::elf::dynamic::{self, DT_VERDEF, DT_VERNEED};
 use goblin::elf::section_header::{SHT_DYNSYM, SHT_SYMTAB};
 
-use super::Reading;
 use super::overlay::Overlay;
+use super::reading::Reading;
 use crate::plan::{Content, Move, Plan};
 
 /// Unknown to goblin (glibc, elf/elf.h).

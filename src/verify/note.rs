@@ -7,7 +7,8 @@ use std::ops::Range;
 use goblin::elf::program_header::{self, ProgramHeader};
 use goblin::elf::section_header::{self, SectionHeader};
 
-use super::{Overlay, Reading, moved};
+use super::overlay::Overlay;
+use super::reading::{Reading, moved};
 use crate::plan::{NoteChange, NoteOutcome, Plan};
 
 const OWNER: &[u8] = b"NixOS\0";

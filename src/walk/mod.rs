@@ -17,7 +17,7 @@ pub mod watch;
 
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, HashMap};
-use std::ffi::OsStr;
+use std::ffi::{CString, OsStr};
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -28,7 +28,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use rayon::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuilder};
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir, openat, statat};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir, RawDirEntry, openat, statat};
 use rustix::io::Errno;
 
 use crate::Error;
@@ -256,10 +256,17 @@ impl<T> Entry<T> {
     }
 }
 
+/// A directory that the walk is in.
+#[derive(Clone, Copy)]
+struct Here<'a> {
+    root: &'a Arc<Root>,
+    directory: &'a Arc<OwnedFd>,
+    path: &'a Path,
+}
+
 impl<T: Send, L: Fn(&Path, Source) -> T + Sync> Walk<'_, L, T> {
     /// Looks at a directory by its descriptor: what another process puts in the way of `path` meanwhile leads nowhere.
     fn directory<'s>(&'s self, root: &Arc<Root>, parent: Option<&OwnedFd>, path: PathBuf, scope: &rayon::Scope<'s>) {
-        const LINKS: Links = Links::Refuse;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let opened = match (parent, path.file_name()) {
             (Some(parent), Some(name)) => openat(parent, name, flags | OFlags::NOFOLLOW, Mode::empty()),
@@ -277,66 +284,68 @@ impl<T: Send, L: Fn(&Path, Source) -> T + Sync> Walk<'_, L, T> {
             }
             return;
         }
+        let here = Here { root, directory: &directory, path: &path };
         let mut large = Vec::new();
         let mut buffer = Vec::with_capacity(DIRECTORY_BUFFER);
         let mut entries = RawDir::new(&directory, buffer.spare_capacity_mut());
         while let Some(entry) = entries.next() {
-            let entry = match entry {
-                Ok(entry) => entry,
+            match entry {
+                Ok(entry) => large.extend(self.entry(here, &entry, scope)),
                 Err(error) => return self.problem(path, cannot(error)),
-            };
-            let name = entry.file_name();
-            // A copy that another run is working on, or has left when it was killed, is no file of the tree.
-            if matches!(name.to_bytes(), b"." | b"..") || name.to_bytes().starts_with(COPY_PREFIX.as_bytes()) {
-                continue;
-            }
-            // Most files are no ELF files: their whole path is not put together.
-            let whole = || path.join(OsStr::from_bytes(name.to_bytes()));
-            if !self.exclude.is_empty() && self.exclude.matches(root.path(), &whole()) {
-                continue;
-            }
-            let kind = match entry.file_type() {
-                // Some file systems do not say.
-                FileType::Unknown => match statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW) {
-                    Ok(stat) => FileType::from_raw_mode(stat.st_mode),
-                    Err(error) => {
-                        self.problem(whole(), Error::io("cannot look at it")(error.into()));
-                        continue;
-                    }
-                },
-                known => known,
-            };
-            match kind {
-                FileType::Directory => {
-                    let (root, parent, path) = (Arc::clone(root), Arc::clone(&directory), whole());
-                    scope.spawn(move |scope| self.directory(&root, Some(&parent), path, scope));
-                }
-                FileType::RegularFile => {
-                    let opened = Source::take_at(&directory, name, LINKS, self.take);
-                    match &opened {
-                        // What is empty is no ELF file, whether it may be read or not.
-                        Err(_)
-                            if statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW)
-                                .is_ok_and(|stat| stat.st_size == 0) =>
-                        {
-                            self.others.fetch_add(1, Ordering::Relaxed);
-                        }
-                        // Opened once more in its turn, so that few files are open at a time.
-                        Ok(Some(source)) if source.identity.len >= LARGE => large.push((name.to_owned(), whole())),
-                        _ => self.file(whole, Some((root, &directory)), opened),
-                    }
-                }
-                _ => {}
             }
         }
         // What is spawned last is begun first: subdirectories are for the threads that have nothing to do.
         for (name, path) in large {
             let (root, directory) = (Arc::clone(root), Arc::clone(&directory));
             scope.spawn(move |_| {
-                let opened = Source::take_at(&directory, name.as_c_str(), LINKS, self.take);
+                let opened = Source::take_at(&directory, name.as_c_str(), Links::Refuse, self.take);
                 self.file(|| path.clone(), Some((&root, &directory)), opened);
             });
         }
+    }
+
+    /// Looks at one entry of a directory; a large file is handed back, to be opened once more in its turn, so that few files
+    /// are open at a time.
+    fn entry<'s>(
+        &'s self,
+        here: Here<'_>,
+        entry: &RawDirEntry<'_>,
+        scope: &rayon::Scope<'s>,
+    ) -> Option<(CString, PathBuf)> {
+        let Here { root, directory, path } = here;
+        let name = entry.file_name();
+        // A copy that another run is working on, or has left when it was killed, is no file of the tree.
+        if matches!(name.to_bytes(), b"." | b"..") || name.to_bytes().starts_with(COPY_PREFIX.as_bytes()) {
+            return None;
+        }
+        // Most files are no ELF files: their whole path is not put together.
+        let whole = || path.join(OsStr::from_bytes(name.to_bytes()));
+        if !self.exclude.is_empty() && self.exclude.matches(root.path(), &whole()) {
+            return None;
+        }
+        let stat = || statat(directory, name, AtFlags::SYMLINK_NOFOLLOW);
+        let kind = match entry.file_type() {
+            // Some file systems do not say.
+            FileType::Unknown => stat().map(|stat| FileType::from_raw_mode(stat.st_mode)),
+            known => Ok(known),
+        };
+        match kind {
+            Err(error) => self.problem(whole(), Error::io("cannot look at it")(error.into())),
+            Ok(FileType::Directory) => {
+                let (root, parent, path) = (Arc::clone(root), Arc::clone(directory), whole());
+                scope.spawn(move |scope| self.directory(&root, Some(&parent), path, scope));
+            }
+            Ok(FileType::RegularFile) => match Source::take_at(directory, name, Links::Refuse, self.take) {
+                // What is empty is no ELF file, whether it may be read or not.
+                Err(_) if stat().is_ok_and(|stat| stat.st_size == 0) => {
+                    self.others.fetch_add(1, Ordering::Relaxed);
+                }
+                Ok(Some(source)) if source.identity.len >= LARGE => return Some((name.to_owned(), whole())),
+                opened => self.file(whole, Some((root, directory)), opened),
+            },
+            Ok(_) => {}
+        }
+        None
     }
 
     fn named_file(&self, path: &Path) {
