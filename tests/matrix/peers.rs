@@ -176,7 +176,8 @@ pub fn trials(workshop: &Arc<Workshop>, tally: &Arc<Tally>) -> Vec<Trial> {
         trial("addresses_are_not_taken_for_file_offsets", &["cc", "eu-elflint"], far_addresses),
         trial(
             "a_search_path_survives_strip_even_after_patchelf",
-            &["cc", "patchelf", "strip", "eu-strip"],
+            // Earlier ones, such as 0.14, leave files in which headers share bytes.
+            &["cc", "patchelf 0.18", "strip", "eu-strip"],
             after_patchelf,
         ),
     ]);

@@ -44,7 +44,7 @@ pub fn trials() -> Vec<Trial> {
             unneeding("stub", &["-Wl,-soname,libcuda.so.1"])
         }),
         trial("a_plugin_without_libraries_is_patched_and_loads", &["cc"], || unneeding("plugin", &["-DPLUGIN"])),
-        trial("one_stray_byte_behind_a_patchelfed_file_is_no_payload", &["cc", "patchelf"], stray_byte),
+        trial("one_stray_byte_behind_a_patchelfed_file_is_no_payload", &["cc", "patchelf 0.18"], stray_byte),
     ]
 }
 

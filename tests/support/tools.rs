@@ -25,9 +25,20 @@ pub fn tool(name: &str) -> Option<PathBuf> {
     std::env::split_paths(&path).map(|dir| dir.join(name)).find(is_program)
 }
 
+/// Whether a need is there: a program, and with a number behind its name one of that version or a later one.
+fn is_there(need: &str) -> bool {
+    let Some((program, least)) = need.split_once(' ') else { return tool(need).is_some() };
+    let numbers = |text: &str| text.split('.').map(|number| number.parse().ok()).collect::<Option<Vec<u64>>>();
+    let version = || {
+        let output = Command::new(tool(program)?).arg("--version").output().ok()?;
+        String::from_utf8_lossy(&output.stdout).split_whitespace().find_map(numbers)
+    };
+    version().is_some_and(|version| Some(version) >= numbers(least))
+}
+
 /// A test that needs tools; without one of them it is reported as ignored, by name.
 pub fn trial(name: &str, needs: &[&str], body: impl FnOnce() -> Result<(), Failed> + Send + 'static) -> Trial {
-    let missing = needs.iter().find(|tool_name| tool(tool_name).is_none());
+    let missing = needs.iter().find(|need| !is_there(need));
     let Some(missing) = missing.map(|m| m.to_string()) else {
         return Trial::test(name, body);
     };
