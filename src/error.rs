@@ -72,7 +72,7 @@ pub enum Error {
          file is unchanged"
     )]
     Interrupted,
-    /// Names of the file lie outside the paths given, so many.
+    /// Names of the file lie outside the paths given, so many. `HardLinks::Break` or `HardLinks::ChangeAll` is the way out.
     #[error(
         "{0} more hard link(s) to it lie outside the paths given; --break-links replaces it by a patched copy; the file is \
              unchanged"

@@ -23,7 +23,8 @@ pub struct Change {
 }
 
 impl Change {
-    /// This search path, by this tag; a resolution note goes.
+    /// This search path, by this tag; a resolution note goes. The path is taken as it is: where it has an empty element, or is
+    /// empty, loaders look into the current directory. [`Change::without`] takes the tag out.
     ///
     /// ```
     /// # use driver_runpath::{decide::Tag, plan::Change};
