@@ -2,7 +2,8 @@
 //!
 //! Inputs: `DRIVER_RUNPATH_BENCH_TREE` is a tree of CUDA packages (`benches/fetch-tree.sh` gets one),
 //! `DRIVER_RUNPATH_BENCH_LIBRARY` one large library; `PATCHELF` is the peer (default: the one on PATH), `FORMATELF` another,
-//! `LIEF_PYTHON` a Python that has LIEF. The other inputs are made here. With `BENCHMARKS.md` among the arguments, the table is written there.
+//! `LIEF_PYTHON` a Python that has LIEF, `DRIVER_RUNPATH_BENCH_STATIC` a static build of this program. The other inputs are
+//! made here. With `BENCHMARKS.md` among the arguments, the table is written there.
 
 mod inputs;
 mod measure;
@@ -65,7 +66,14 @@ fn main() {
 /// The command of this run, with the variables that it goes by. Of paths the last component says what it is.
 fn command_line() -> String {
     let mut line = String::new();
-    for name in ["PATCHELF", "FORMATELF", "LIEF_PYTHON", "DRIVER_RUNPATH_BENCH_LIBRARY", "DRIVER_RUNPATH_BENCH_TREE"] {
+    for name in [
+        "PATCHELF",
+        "FORMATELF",
+        "LIEF_PYTHON",
+        "DRIVER_RUNPATH_BENCH_STATIC",
+        "DRIVER_RUNPATH_BENCH_LIBRARY",
+        "DRIVER_RUNPATH_BENCH_TREE",
+    ] {
         if let Some(value) = std::env::var_os(name) {
             let value = Path::new(&value).file_name().unwrap_or_default().to_string_lossy().into_owned();
             line.push_str(&format!("{name}=…/{value} "));
@@ -90,18 +98,27 @@ fn ours<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Command {
     command
 }
 
+/// Beside the program as cargo builds it, one without a dynamic loader, if there is one.
 fn start(table: &mut Table) {
     let lab = inputs::scratch();
     let file = lab.path().join("libopens.so");
-    let (mut nothing, mut version, mut fix) = (Figure::new(), Figure::new(), Figure::new());
+    let others = std::env::var_os("DRIVER_RUNPATH_BENCH_STATIC").map(|path| ("static build, ", PathBuf::from(path)));
+    let programs: Vec<_> = [("", PathBuf::from(OURS))].into_iter().chain(others).collect();
+    let mut nothing = Figure::new();
+    let mut figures = vec![(Figure::new(), Figure::new()); programs.len()];
     for _ in 0..200 {
-        std::fs::copy(fixture(), &file).expect("the fixture is there");
         nothing.add(run_timed(&mut Command::new("true")));
-        version.add(run_timed(&mut ours(["--version"])));
-        fix.add(run_timed(&mut ours([OsStr::new("fix"), file.as_os_str()])));
+        for ((_, program), (version, fix)) in programs.iter().zip(&mut figures) {
+            std::fs::copy(fixture(), &file).expect("the fixture is there");
+            version.add(run_timed(Command::new(program).arg("--version")));
+            fix.add(run_timed(Command::new(program).arg("fix").arg(&file)));
+        }
     }
-    table.at_most("start: `--version`", &version.done(), "`true`", &nothing.clone().done(), 1.3);
-    table.at_most("start: `fix` of one tiny file", &fix.done(), "`true`", &nothing.done(), 1.5);
+    let nothing = nothing.done();
+    for ((name, _), (version, fix)) in programs.iter().zip(figures) {
+        table.at_most(&format!("start: {name}`--version`"), &version.done(), "`true`", &nothing, 1.3);
+        table.at_most(&format!("start: {name}`fix` of one tiny file"), &fix.done(), "`true`", &nothing, 1.5);
+    }
 }
 
 fn small_files(table: &mut Table) {
