@@ -36,13 +36,17 @@ enum Number {
 
 impl Wanted {
     pub(super) fn new(ranges: &[Range<u64>]) -> Self {
-        /// Few numbers by chance are an address in between.
+        /// Few numbers by chance are an address in between, and few of them lie in so large a group.
         const CLOSE: u64 = 1 << 16;
+        const LARGEST: u64 = 1 << 20;
         let mut groups: Vec<Group> = Vec::new();
         for range in merged(ranges.iter().filter(|range| !range.is_empty()).cloned().collect()) {
             let last = range.end.saturating_sub(1);
             match groups.last_mut() {
-                Some(group) if range.start.saturating_sub(group.last) <= CLOSE => {
+                Some(group)
+                    if range.start.saturating_sub(group.last) <= CLOSE
+                        && last.saturating_sub(group.first) < LARGEST =>
+                {
                     group.last = last;
                     group.ranges.push(range);
                 }
@@ -50,6 +54,11 @@ impl Wanted {
             }
         }
         Self(groups)
+    }
+
+    /// How many passes a search takes: one for all addresses that are close together.
+    pub(super) fn passes(&self) -> usize {
+        self.0.len()
     }
 
     /// Where four bytes of the code are the distance from their end to such an address, and that address.
@@ -86,7 +95,7 @@ impl Wanted {
             groups.flat_map(move |group| {
                 let places = (start..start.saturating_add(BLOCK)).step_by(number.step());
                 let all = places.filter_map(move |at| Some((at, number.address(bytes, at)?)));
-                all.filter(|(_, addr)| group.ranges.iter().any(|range| range.contains(addr)))
+                all.filter(|(_, addr)| group.has(*addr))
             })
         };
         (0..bytes.len()).step_by(BLOCK).flat_map(in_block)
@@ -101,6 +110,12 @@ fn aligned(bytes: &[u8], addr: u64, alignment: u64) -> (&[u8], u64) {
 }
 
 impl Group {
+    fn has(&self, addr: u64) -> bool {
+        // They are in order.
+        let behind = self.ranges.partition_point(|range| range.end <= addr);
+        self.ranges.get(behind).is_some_and(|range| range.contains(&addr))
+    }
+
     /// Whether some four bytes of the block at `start` are the lower half of what gives an address from the first to the last
     /// to some number there.
     fn may_be_in(&self, bytes: &[u8], start: usize, number: Number) -> bool {
@@ -219,6 +234,22 @@ mod tests {
                 |range: Range<u64>| Wanted::new(std::slice::from_ref(&range)).addresses(&region).collect::<Vec<_>>();
             assert_eq!(found(target - 8..target + 1), [(at, target)]);
             assert_eq!(found(target + 1..target + 8), []);
+        }
+    }
+
+    #[test]
+    fn ranges_that_are_close_take_one_pass_and_keep_their_gaps() {
+        let ranges: Vec<Range<u64>> = (0..20).map(|index| 0x2000_0000 + index * 0x100).map(|at| at..at + 2).collect();
+        let wanted = Wanted::new(&ranges);
+        assert_eq!(wanted.passes(), 1);
+        assert_eq!(Wanted::new(&[0..1, 0x1_0000..0x1_0001, 0x2_0000..0x2_0003]).passes(), 1);
+        assert_eq!(Wanted::new(&[0..1, 0x1_0000..0x1_0001, 0x2_0001..0x2_0003]).passes(), 2);
+        let far: Vec<Range<u64>> = (0..64).map(|index| index << 15..(index << 15) + 1).collect();
+        assert_eq!(Wanted::new(&far).passes(), 2);
+        for (offset, is_in) in [(0, true), (1, true), (2, false), (0xff, false), (0x1300, true), (0x1302, false)] {
+            let code = with(0x400, &(0x2000_0000_u32 + offset).to_le_bytes());
+            let region = Region::of_code(&code, FileOffset(0), Vaddr(BASE));
+            assert_eq!(wanted.addresses(&region).count(), usize::from(is_in), "{offset:#x}");
         }
     }
 

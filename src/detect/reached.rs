@@ -2,21 +2,25 @@
 //!
 //! All of it errs on one side: bytes that only look like a pointer, a distance or a jump count as one.
 
+use std::collections::HashSet;
 use std::ops::Range;
 
 use object::elf;
 
 use super::calls::{CALL, JUMP};
 use super::numbers::Wanted;
-use super::references::target;
+use super::references::{referred, target};
 use super::regions::{Region, region_of};
-use crate::elf::Image;
+use crate::elf::{Image, Vaddr};
 
 /// Bytes of a table of distances up to the one that counts. Those of names have a few entries.
 const TABLE: u64 = 1 << 10;
 
-/// Few numbers look like distances to a name, and each one more would cost a look at the code.
-const MOST_TABLES: usize = 32;
+/// No file has so many numbers that look like distances to a name.
+const MOST_TABLES: usize = 1000;
+
+/// From so many passes over the code on, another search is faster.
+const MANY_PASSES: usize = 6;
 
 /// Whether something may lead to an address in `watched` or into one of `landings`: a pointer, in the data or made by the
 /// loader; a symbol; a distance in a table, or from the distance itself; for `landings` a jump.
@@ -29,12 +33,16 @@ pub(super) fn is_reached(
 ) -> bool {
     let targets = [watched, landings].concat();
     let Some(tables) = tables(data, &targets) else { return true };
-    has_pointer(image, &targets) || has_reference(code, &tables) || has_jump(image, code, landings)
+    has_pointer(image, &targets) || has_reference(image.machine, code, &tables) || has_jump(image, code, landings)
 }
 
 /// Whether some code refers to one of `addrs`.
-fn has_reference(code: &[Region<'_>], addrs: &[Range<u64>]) -> bool {
-    let wanted = Wanted::new(addrs);
+fn has_reference(machine: elf::Machine, code: &[Region<'_>], addrs: &HashSet<Vaddr>) -> bool {
+    let ranges: Vec<Range<u64>> = addrs.iter().map(|addr| addr.0..addr.0.saturating_add(1)).collect();
+    let wanted = Wanted::new(&ranges);
+    if wanted.passes() >= MANY_PASSES {
+        return !referred(machine, code, addrs).is_empty();
+    }
     let is_reference = |region: &Region<'_>, at: usize| at.checked_sub(2).and_then(|at| target(region, at)).is_some();
     code.iter().any(|region| wanted.distances(region).any(|(at, _)| is_reference(region, at)))
 }
@@ -104,8 +112,8 @@ fn starts_alike(data: &[Region<'_>], start: u64, target: u64) -> bool {
 
 /// Where tables would start in which some distance leads to a target. `None` where they are too many, or where one leads
 /// there from its own place.
-fn tables(data: &[Region<'_>], targets: &[Range<u64>]) -> Option<Vec<Range<u64>>> {
-    let mut tables = Vec::new();
+fn tables(data: &[Region<'_>], targets: &[Range<u64>]) -> Option<HashSet<Vaddr>> {
+    let mut tables = HashSet::new();
     let reached = |range: &Range<u64>| range.start..range.end.saturating_add(TABLE);
     let reached = Wanted::new(&targets.iter().map(reached).collect::<Vec<_>>());
     for (place, target) in data.iter().flat_map(|region| reached.distances_from_themselves(region.bytes, region.addr.0))
@@ -117,9 +125,28 @@ fn tables(data: &[Region<'_>], targets: &[Range<u64>]) -> Option<Vec<Range<u64>>
             // The target does not lie in the table, whose first distance leads to something like it.
             let is_outside = target > place || target < start;
             if start % 4 == 0 && is_in_reach && is_outside && starts_alike(data, start, target) {
-                (start != place && tables.len() < MOST_TABLES).then(|| tables.push(start..start.saturating_add(1)))?;
+                (start != place && tables.len() < MOST_TABLES).then(|| tables.insert(Vaddr(start)))?;
             }
         }
     }
     Some(tables)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::elf::FileOffset;
+
+    #[test]
+    fn a_reference_is_found_among_few_addresses_and_among_many() {
+        // lea rdi, [rip + 0x10]; lea rsi, [rax + 0x10]: of the second, only the distance is one.
+        let code = b"\x90\x48\x8d\x3d\x10\0\0\0\x48\x8d\xb0\x10\0\0\0";
+        let code = [Region::of_code(code, FileOffset(0), Vaddr(0x1000))];
+        for others in [0, MANY_PASSES as u64 - 2, 2 * MANY_PASSES as u64] {
+            let others = (0..others).map(|index| Vaddr((index + 1) << 20));
+            let refers =
+                |addr: u64| has_reference(elf::EM_X86_64, &code, &others.clone().chain([Vaddr(addr)]).collect());
+            assert!(refers(0x1018) && !refers(0x1017) && !refers(0x101f));
+        }
+    }
 }
