@@ -16,7 +16,7 @@ pub mod tree;
 pub mod watch;
 
 use std::cell::OnceCell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, hash_map};
 use std::ffi::{CString, OsStr};
 use std::fs;
 use std::io;
@@ -390,13 +390,15 @@ impl<T: Send, L: Fn(&Path, Source) -> T + Sync> Walk<'_, L, T> {
         let name = (source.links > 1).then(key).flatten();
         let mut state = self.state();
         let State { files, known, .. } = &mut *state;
-        let index = *known.entry(source.identity.inode).or_insert(files.len());
-        let is_first = index == files.len();
-        if is_first {
-            let Place { path, root } = place();
-            let links = if root.is_some() { Links::Refuse } else { Links::Follow };
-            files.push(Entry { path, links, identity: source.identity, root, names: BTreeMap::new(), seen: None });
-        }
+        let (index, is_first) = match known.entry(source.identity.inode) {
+            hash_map::Entry::Occupied(known) => (*known.get(), false),
+            hash_map::Entry::Vacant(unknown) => {
+                let Place { path, root } = place();
+                let links = if root.is_some() { Links::Refuse } else { Links::Follow };
+                files.push(Entry { path, links, identity: source.identity, root, names: BTreeMap::new(), seen: None });
+                (*unknown.insert(files.len().saturating_sub(1)), true)
+            }
+        };
         if let (Some(name), Some(entry)) = (name, files.get_mut(index)) {
             entry.names.entry(name).or_insert_with(place);
         }
@@ -408,7 +410,7 @@ impl<T: Send, L: Fn(&Path, Source) -> T + Sync> Walk<'_, L, T> {
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State<T>> {
-        // A panic in another thread leaves the maps whole: each change is one insertion.
+        // A panic in another thread leaves them whole: a file is there before its index is.
         self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
