@@ -4,7 +4,7 @@ mod support;
 
 use driver_runpath::decide::{Tag, entries};
 use driver_runpath::fixtures::{
-    Access, ByteOrder, Class, Entry, Header, Load, Part, Part::*, Resolution, Sections, Spec, Symbol,
+    Access, ByteOrder, Class, Entry, Header, Load, Need, Part, Part::*, Resolution, Sections, Spec, Start, Symbol,
 };
 use driver_runpath::plan::{EntryFor, NoteChange, NoteOutcome, Plan, Rung};
 use support::generated::{Case, Source, Taken, Why, Wish, check};
@@ -460,6 +460,58 @@ fn of_two_notes_the_one_that_counts_goes_out_of_sight_last() {
 
 fn note(descriptor: &str) -> Resolution {
     Resolution::new(descriptor)
+}
+
+/// The search path gets a segment of its own, a page behind the one that holds the note, which has room for more in the file.
+#[test]
+fn a_longer_note_does_not_reach_the_segment_that_the_search_path_got() {
+    let parts = [
+        Interp,
+        ResolutionNote(0),
+        AbiTag,
+        GnuHash,
+        VerNeed,
+        DynSym,
+        DynStr,
+        VerSym,
+        VerDef,
+        Hash,
+        Text(345),
+        RoData,
+        Dynamic,
+        Data(165),
+    ];
+    let mut spec = Spec::default().with(|spec| {
+        spec.loads = vec![Load::new(Access::All, parts).with(|load| {
+            (load.file_gap, load.start) = (2448, Start::Packed);
+        })];
+        spec.resolution = vec![note("libcuda.so.1\0=/cut/off")];
+        spec.defines = vec!["VERS_0".into(), "VERS_1".into(), "VERS_2".into()];
+        (spec.spare, spec.relocations, spec.trailing) = (0, 0, "P".into());
+    });
+    spec.headers = vec![
+        Header::Interp,
+        Header::Loads,
+        Header::Dynamic,
+        Header::Note(AbiTag),
+        Header::Stack,
+        Header::Null,
+        Header::Note(ResolutionNote(0)),
+    ];
+    spec.dynamic = vec![Entry::Needed("libc.so.6".into()), Entry::Needed("libcuda.so.1".into()), Entry::Tables];
+    spec.needs.push(Need::new("libcuda.so.1", ["VERS_2.0".into(), "VERS_2.1".into(), "VERS_2.2".into()]));
+    let file = spec.build().expect("a file");
+    let image = driver_runpath::elf::Image::parse(&file).expect("a library");
+    let mut outcomes = std::collections::HashSet::new();
+    for len in (10..4000).step_by(10) {
+        let change = support::generated::change(Tag::Runpath, Some("/".into()));
+        let change = change.with_note(NoteChange::Renew([&b"a\0=/"[..], &vec![b'n'; len], b"\0\0"].concat()));
+        let plan = driver_runpath::plan::plan(&image, &change).expect("a plan");
+        assert_eq!(plan.rung, Rung::Append);
+        outcomes.insert(plan.note);
+        driver_runpath::verify::verify(plan).unwrap_or_else(|error| panic!("{len} more bytes: {error}"));
+    }
+    assert_eq!(outcomes, [NoteOutcome::Renewed, NoteOutcome::Dropped].into());
 }
 
 /// Some processors can execute memory that they cannot read; `lld --execute-only` writes such segments.

@@ -253,8 +253,13 @@ fn room_for(draft: &Draft<'_, '_>, note: &Found, descriptor: &[u8]) -> Option<((
     let grown = draft.growth_of(index);
     let end = load.file_range().end.checked_add(grown)?;
     let end_addr = load.addresses().end.checked_add(grown)?;
+    // A segment that the rung has added begins with the page of what lies in it.
+    let added = draft.moves().iter().map(|table| table.addr).filter(|addr| *addr >= end_addr).min();
+    let added = added.map(|addr| addr.round_down(image.largest_page()));
     let is_free = |growth: u64| {
         let wanted = grown.checked_add(growth)?;
+        let new_end = end_addr.checked_add(growth)?;
+        added.is_none_or(|start| new_end <= start).then_some(())?;
         let in_slack = slack_behind(image, index, wanted).is_some_and(|slack| slack.len >= wanted);
         let addresses = match image.next_load_page(load.addresses().end) {
             Some(next) => next.checked_since(load.addresses().end)? >= wanted,

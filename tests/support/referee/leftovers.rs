@@ -141,7 +141,41 @@ impl Hunt<'_, '_> {
         let in_table = (place.start.checked_sub(self.is.start))
             .filter(|_| place.end <= self.is.end)
             .and_then(|index| self.was.start.checked_add(index));
-        is_old(place.start) || in_table.is_some_and(is_old)
+        is_old(place.start)
+            || in_table.is_some_and(is_old)
+            || self.is_in_a_note_that_stays(place)
+            || self.is_in_a_section_that_stays(place)
+    }
+
+    /// Whether it is part of a section, not of strings, that is the one it was, maybe at another place.
+    fn is_in_a_section_that_stays(&self, place: &Range<u64>) -> bool {
+        let (before, after) = (self.before.image, self.after.image);
+        let mut pairs = before.sections.iter().zip(&after.sections);
+        pairs.any(|(was, is)| {
+            let (old, new) = (was.file_range(), is.file_range());
+            let is_table = |range: &Range<u64>, table: &Range<u64>| range.start < table.end && table.start < range.end;
+            let bytes = |image: &Image, range: &Range<u64>| {
+                image.slice(range.start, range.end - range.start).map(<[u8]>::to_vec)
+            };
+            is.has_file_bytes()
+                && new.start <= place.start
+                && place.end <= new.end
+                && !is_table(&new, &self.is)
+                && !is_table(&old, &self.was)
+                && bytes(before, &old).is_some_and(|bytes_before| Some(bytes_before) == bytes(after, &new))
+        })
+    }
+
+    /// Whether it is part of a note that is the one it was, maybe at another place. Ours are taken out of both files before
+    /// (rule 11).
+    fn is_in_a_note_that_stays(&self, place: &Range<u64>) -> bool {
+        let notes = |image: &Image| {
+            let segments = image.segments.iter().filter(|s| s.kind == PT_NOTE);
+            segments.flat_map(|s| segment_notes(image, s)).collect::<Vec<_>>()
+        };
+        let was = notes(self.before.image);
+        let holds = |(note, end): &(Note, u64)| end - note.2.len() as u64 <= place.start && place.end <= *end;
+        notes(self.after.image).iter().any(|found| holds(found) && was.iter().any(|(note, _)| *note == found.0))
     }
 }
 

@@ -64,9 +64,22 @@ pub fn judge(before: &[u8], after: &[u8], expect: &Expect) -> Vec<Objection> {
     // Without the notes, a fault of their headers is not seen.
     if let Ok(original) = Image::read(before) {
         let excused = segments::faults(&original);
-        findings.objections.retain(|objection| objection.rule != 3 || !excused.contains(&objection.what));
+        let shared = shared_notes(&original);
+        findings.objections.retain(|objection| match objection.rule {
+            3 => !excused.contains(&objection.what),
+            4 => !shared.contains(&objection.what),
+            _ => true,
+        });
     }
     findings.objections
+}
+
+/// What is said of two `PT_NOTE` that show the same notes.
+fn shared_notes(image: &Image) -> Vec<String> {
+    let all = pieces::pieces(image, None);
+    let name = |key| all.iter().find(|piece| piece.key == key).map_or_else(String::new, |piece| piece.name(image));
+    let pairs = pieces::overlaps(&all).into_iter().map(|(a, b)| format!("{} and {} overlap", name(a), name(b)));
+    pairs.filter(|what| what.starts_with("PT_NOTE and PT_NOTE")).collect()
 }
 
 fn compare(before: &[u8], after: &[u8], expect: &Expect, findings: &mut Findings) -> Result<(), String> {

@@ -153,9 +153,16 @@ pub fn masked_pair<'a>(before: &'a [u8], after: &'a [u8]) -> (Cow<'a, [u8]>, Cow
         && was.shoff != is.shoff
         && matches!(old, Cow::Owned(_))
     {
-        for index in was.shdr_range() {
-            let index = index as usize;
-            if before.get(index) == after.get(index) && new.get(index) != old.get(index) && index < new.len() {
+        let holds = |image: &Image, at: u64| {
+            image.loads().any(|load| load.file_range().contains(&at))
+                || image.sections.iter().any(|s| s.has_file_bytes() && s.file_range().contains(&at))
+        };
+        for at in was.shdr_range() {
+            // What something else has by now is the same by chance alone.
+            let is_taken = holds(&is, at) && !holds(&was, at);
+            let index = at as usize;
+            let is_left = before.get(index) == after.get(index) && !is_taken;
+            if is_left && new.get(index) != old.get(index) && index < new.len() {
                 new.to_mut()[index] = old[index];
             }
         }
