@@ -93,7 +93,12 @@ fn patchelf() -> PathBuf {
 }
 
 fn ours<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Command {
-    let mut command = Command::new(OURS);
+    build(Path::new(OURS), arguments)
+}
+
+/// The same of another build of the program.
+fn build<S: AsRef<OsStr>>(program: &Path, arguments: impl IntoIterator<Item = S>) -> Command {
+    let mut command = Command::new(program);
     command.args(arguments).env("NIX_BUILD_TOP", "/build");
     command
 }
@@ -110,8 +115,8 @@ fn start(table: &mut Table) {
         nothing.add(run_timed(&mut Command::new("true")));
         for ((_, program), (version, fix)) in programs.iter().zip(&mut figures) {
             std::fs::copy(fixture(), &file).expect("the fixture is there");
-            version.add(run_timed(Command::new(program).arg("--version")));
-            fix.add(run_timed(Command::new(program).arg("fix").arg(&file)));
+            version.add(run_timed(&mut build(program, ["--version"])));
+            fix.add(run_timed(&mut build(program, [OsStr::new("fix"), file.as_os_str()])));
         }
     }
     let nothing = nothing.done();

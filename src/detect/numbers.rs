@@ -187,7 +187,7 @@ mod tests {
     /// Around the ends of blocks, and of the whole.
     const PLACES: [usize; 9] = [0, 1, 0x3fc, 0x3fd, 0x3fe, 0x3ff, 0x400, 0x1000, 0x2ffc];
 
-    /// Zeroes but for a number.
+    /// Bytes that are all the same, but for a number.
     fn with(at: usize, number: &[u8]) -> Vec<u8> {
         let mut bytes = vec![0x90; 0x3000];
         bytes[at..at + number.len()].copy_from_slice(number);

@@ -9,7 +9,7 @@ use object::elf;
 
 use super::calls::{CALL, JUMP};
 use super::numbers::Wanted;
-use super::references::{referred, target};
+use super::references::referred;
 use super::regions::{Region, region_of};
 use crate::elf::{Image, Vaddr};
 
@@ -18,9 +18,6 @@ const TABLE: u64 = 1 << 10;
 
 /// No file has so many numbers that look like distances to a name.
 const MOST_TABLES: usize = 1000;
-
-/// From so many passes over the code on, another search is faster.
-const MANY_PASSES: usize = 6;
 
 /// Whether something may lead to an address in `watched` or into one of `landings`: a pointer, in the data or made by the
 /// loader; a symbol; a distance in a table, or from the distance itself; for `landings` a jump.
@@ -33,18 +30,9 @@ pub(super) fn is_reached(
 ) -> bool {
     let targets = [watched, landings].concat();
     let Some(tables) = tables(data, &targets) else { return true };
-    has_pointer(image, &targets) || has_reference(image.machine, code, &tables) || has_jump(image, code, landings)
-}
-
-/// Whether some code refers to one of `addrs`.
-fn has_reference(machine: elf::Machine, code: &[Region<'_>], addrs: &HashSet<Vaddr>) -> bool {
-    let ranges: Vec<Range<u64>> = addrs.iter().map(|addr| addr.0..addr.0.saturating_add(1)).collect();
-    let wanted = Wanted::new(&ranges);
-    if wanted.passes() >= MANY_PASSES {
-        return !referred(machine, code, addrs).is_empty();
-    }
-    let is_reference = |region: &Region<'_>, at: usize| at.checked_sub(2).and_then(|at| target(region, at)).is_some();
-    code.iter().any(|region| wanted.distances(region).any(|(at, _)| is_reference(region, at)))
+    has_pointer(image, &targets)
+        || !referred(image.machine, code, &tables).is_empty()
+        || has_jump(image, code, landings)
 }
 
 /// Whether some bytes of the code are a jump into one of `landings`; of those that do not leave a function, of its own.
@@ -130,23 +118,4 @@ fn tables(data: &[Region<'_>], targets: &[Range<u64>]) -> Option<HashSet<Vaddr>>
         }
     }
     Some(tables)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::elf::FileOffset;
-
-    #[test]
-    fn a_reference_is_found_among_few_addresses_and_among_many() {
-        // lea rdi, [rip + 0x10]; lea rsi, [rax + 0x10]: of the second, only the distance is one.
-        let code = b"\x90\x48\x8d\x3d\x10\0\0\0\x48\x8d\xb0\x10\0\0\0";
-        let code = [Region::of_code(code, FileOffset(0), Vaddr(0x1000))];
-        for others in [0, MANY_PASSES as u64 - 2, 2 * MANY_PASSES as u64] {
-            let others = (0..others).map(|index| Vaddr((index + 1) << 20));
-            let refers =
-                |addr: u64| has_reference(elf::EM_X86_64, &code, &others.clone().chain([Vaddr(addr)]).collect());
-            assert!(refers(0x1018) && !refers(0x1017) && !refers(0x101f));
-        }
-    }
 }

@@ -1,7 +1,7 @@
 //! Every byte of the original: the same at the same place, or accounted for.
 
 use super::dynamic::Dynamic;
-use super::pieces::{Key, Piece, is_moved, overlaps, pieces};
+use super::pieces::{Key, Piece, is_moved, overlap_of, overlaps, pieces};
 use super::{File, Findings};
 use goblin::elf::dynamic::DT_STRTAB;
 use std::ops::Range;
@@ -276,11 +276,7 @@ impl Ledger<'_, '_> {
             if excused.contains(&(a, b)) || is_known {
                 continue;
             }
-            let name = |key| {
-                let piece = self.new.iter().find(|p| p.key == key);
-                piece.map_or_else(String::new, |p| p.name(self.after.image))
-            };
-            findings.object(4, format!("{} and {} overlap", name(a), name(b)));
+            findings.object(4, overlap_of(&self.new, (a, b), self.after.image));
         }
     }
 
@@ -300,7 +296,7 @@ impl Ledger<'_, '_> {
     }
 }
 
-fn overlap(a: &Range<u64>, b: &Range<u64>) -> bool {
+pub fn overlap(a: &Range<u64>, b: &Range<u64>) -> bool {
     a.start < b.end && b.start < a.end
 }
 

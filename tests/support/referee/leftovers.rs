@@ -1,6 +1,6 @@
 //! Rule 8: the old search path is gone; rule 10: the build-id note is in the first page.
 
-use super::bytes::path_bytes;
+use super::bytes::{overlap, path_bytes};
 use super::dynamic::Dynamic;
 use super::image::{Image, text};
 use super::pieces::{Piece, pieces};
@@ -153,15 +153,14 @@ impl Hunt<'_, '_> {
         let mut pairs = before.sections.iter().zip(&after.sections);
         pairs.any(|(was, is)| {
             let (old, new) = (was.file_range(), is.file_range());
-            let is_table = |range: &Range<u64>, table: &Range<u64>| range.start < table.end && table.start < range.end;
             let bytes = |image: &Image, range: &Range<u64>| {
                 image.slice(range.start, range.end - range.start).map(<[u8]>::to_vec)
             };
             is.has_file_bytes()
                 && new.start <= place.start
                 && place.end <= new.end
-                && !is_table(&new, &self.is)
-                && !is_table(&old, &self.was)
+                && !overlap(&new, &self.is)
+                && !overlap(&old, &self.was)
                 && bytes(before, &old).is_some_and(|bytes_before| Some(bytes_before) == bytes(after, &new))
         })
     }

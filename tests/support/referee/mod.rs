@@ -61,6 +61,9 @@ pub fn judge(before: &[u8], after: &[u8], expect: &Expect) -> Vec<Objection> {
     if let Err(what) = compare(&bare, &after, expect, &mut findings) {
         findings.object(1, what);
     }
+    if findings.objections.is_empty() {
+        return findings.objections;
+    }
     // Without the notes, a fault of their headers is not seen.
     if let Ok(original) = Image::read(before) {
         let excused = segments::faults(&original);
@@ -77,8 +80,7 @@ pub fn judge(before: &[u8], after: &[u8], expect: &Expect) -> Vec<Objection> {
 /// What is said of two `PT_NOTE` that show the same notes.
 fn shared_notes(image: &Image) -> Vec<String> {
     let all = pieces::pieces(image, None);
-    let name = |key| all.iter().find(|piece| piece.key == key).map_or_else(String::new, |piece| piece.name(image));
-    let pairs = pieces::overlaps(&all).into_iter().map(|(a, b)| format!("{} and {} overlap", name(a), name(b)));
+    let pairs = pieces::overlaps(&all).into_iter().map(|pair| pieces::overlap_of(&all, pair, image));
     pairs.filter(|what| what.starts_with("PT_NOTE and PT_NOTE")).collect()
 }
 

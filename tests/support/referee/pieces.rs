@@ -111,6 +111,12 @@ pub fn overlaps(pieces: &[Piece]) -> BTreeSet<(Key, Key)> {
     found
 }
 
+/// Such a pair in words.
+pub fn overlap_of(pieces: &[Piece], (a, b): (Key, Key), image: &Image) -> String {
+    let name = |key| pieces.iter().find(|p| p.key == key).map_or_else(String::new, |p| p.name(image));
+    format!("{} and {} overlap", name(a), name(b))
+}
+
 /// Whether a piece of the original is at another place afterwards.
 pub fn is_moved(piece: &Piece, before: &Image, after: &Image, after_pieces: &[Piece]) -> bool {
     match piece.key {
